@@ -1,0 +1,354 @@
+"""The function shapes, the tables that hold them, and the checks made once for all of them.
+
+A contributor writes a pure function and puts a decorator on it; the decorator registers it under its own name, reads its
+options from its signature and wraps it so that everything around the mathematics is done in one place: input kinds and
+shapes, the tolerance f, the order of the rows, unknown options, the tests. `ARCHITECTURE.md` shows the six shapes.
+
+Wrapped functions see rows in *canonical order*, an order given by the rows' content alone. That makes every result
+independent of the order in which clients replied, bit for bit, and lets a stable sort break ties.
+"""
+
+from __future__ import annotations
+
+import ast
+import difflib
+import functools
+import inspect
+import math
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from . import kernels
+from .errors import OptionError, SettingError, ToleranceError
+from .geometry import Floats, Geometry
+from .rows import Rows
+
+History = Mapping[str, Any]
+
+RESERVED = frozenset({"rng", "history"})  # arguments the caller supplies; never options of a recipe
+
+
+@dataclass(frozen=True)
+class Call:
+    """A name with options, as written in a recipe: `multi_krum(m=5)`.
+
+    >>> Call.parse(" multi_krum( m = 5 ) ")
+    Call(name='multi_krum', options=(('m', 5),))
+    >>> str(_)
+    'multi_krum(m=5)'
+    """
+
+    name: str
+    options: tuple[tuple[str, object], ...] = ()
+
+    @classmethod
+    def parse(cls, text: str) -> Call:
+        """A call read from text; options are Python literals, always by name. Raises `SettingError`."""
+        expected = f"write a name, or a name with options such as 'multi_krum(m=5)', instead of {text!r}"
+        try:
+            node = ast.parse(text.strip(), mode="eval").body
+        except SyntaxError:
+            raise SettingError(expected) from None
+        if isinstance(node, ast.Name):
+            return cls(node.id)
+        if not isinstance(node, ast.Call) or not isinstance(node.func, ast.Name) or node.args:
+            raise SettingError(expected)
+        options: list[tuple[str, object]] = []
+        for keyword in node.keywords:
+            try:
+                value = ast.literal_eval(keyword.value)
+            except ValueError:
+                raise SettingError(expected) from None
+            if keyword.arg is None:
+                raise SettingError(expected)
+            options.append((keyword.arg, value))
+        return cls(node.func.id, tuple(sorted(options)))
+
+    def __str__(self) -> str:
+        inside = ", ".join(f"{name}={value!r}" for name, value in self.options)
+        return f"{self.name}({inside})" if inside else self.name
+
+
+def nearest(name: str, known: Sequence[str]) -> str:
+    """The end of a message about an unknown name: the nearest known one, or all of them.
+
+    >>> nearest("trimed_mean", ["krum", "trimmed_mean"])
+    "did you mean 'trimmed_mean'?"
+    """
+    close = difflib.get_close_matches(name, known, n=1)
+    return f"did you mean {close[0]!r}?" if close else f"known: {', '.join(sorted(known))}"
+
+
+def options_of(function: Callable[..., Any]) -> dict[str, object]:
+    """The options of a function, name to default: its keyword-only parameters, save those the caller supplies."""
+    parameters = inspect.signature(function).parameters.values()
+    return {p.name: p.default for p in parameters if p.kind is p.KEYWORD_ONLY and p.name not in RESERVED}
+
+
+def check_options(name: str, function: Callable[..., Any], options: Mapping[str, object]) -> None:
+    """Raise `OptionError` for an option the function does not have, or lacks and has no default for."""
+    known = options_of(function)
+    for option in options:
+        if option not in known and option not in RESERVED:
+            raise OptionError(
+                f"{name} has no option {option!r}; {nearest(option, list(known)) if known else 'it has none'}"
+            )
+    missing = [
+        option for option, default in known.items() if default is inspect.Parameter.empty and option not in options
+    ]
+    if missing:
+        raise OptionError(f"{name} needs {', '.join(missing)}: write {name}({missing[0]}=...)")
+
+
+Part = TypeVar("Part")
+
+
+class Table(Mapping[str, Part]):
+    """The registered functions of one kind, by name; an unknown name raises with the nearest known one."""
+
+    def __init__(self, kind: str) -> None:
+        self.kind = kind
+        self._parts: dict[str, Part] = {}
+
+    def __getitem__(self, name: str) -> Part:
+        if name not in self._parts:
+            raise SettingError(f"no {self.kind} named {name!r}; {nearest(name, list(self._parts))}")
+        return self._parts[name]
+
+    def __contains__(self, name: object) -> bool:
+        return name in self._parts
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._parts)
+
+    def __len__(self) -> int:
+        return len(self._parts)
+
+    def add(self, name: str, part: Part) -> Part:
+        """The part itself, now found under `name`."""
+        if name in self._parts:
+            raise SettingError(f"there is already a {self.kind} named {name!r}")
+        self._parts[name] = part
+        return part
+
+
+def tolerance(f: object) -> int | float:
+    """`f` itself if it is a count (int >= 0) or a share (float in [0, 0.5)); raises `SettingError` otherwise."""
+    if isinstance(f, (int, np.integer)) and not isinstance(f, bool) and f >= 0:
+        return int(f)
+    if isinstance(f, (float, np.floating)) and 0 <= f < 0.5:
+        return float(f)
+    raise SettingError(f"f must be a count (int >= 0) or a share of the clients (float in [0, 0.5)), got {f!r}")
+
+
+def hostile_count(f: int | float, n: int) -> int:
+    """How many of `n` clients `f` stands for; a share is rounded up after removing float noise.
+
+    >>> hostile_count(0.28, 25), hostile_count(0.2, 11), hostile_count(3, 10)
+    (7, 3, 3)
+    """
+    f = tolerance(f)
+    return f if isinstance(f, int) else math.ceil(round(f * n, 9))
+
+
+def least_majority(f: int) -> int:
+    """The fewest rows that leave an honest majority: 2f + 1."""
+    return 2 * f + 1
+
+
+def prepare(part: Rule | Transform, n: int, f: int | float | None, options: Mapping[str, object]) -> int:
+    """The count `f` stands for, once name, options and tolerance are checked; raises `SettingError`, `ToleranceError`."""
+    check_options(part.name, part.function, options)
+    if f is None:
+        f = inspect.signature(part.function).parameters["f"].default
+        if f is inspect.Parameter.empty:
+            raise OptionError(f"{part.name} needs f, the number (int) or share (float) of hostile clients to tolerate")
+    count = hostile_count(f, n)
+    if n < part.least(count):
+        limit = max((g for g in range(n) if n >= part.least(g)), default=None)
+        most = f"at most {limit} hostile clients out of {n}" if limit is not None else f"no round of {n}"
+        raise ToleranceError(f"{part.name} tolerates {most}, but f={count}")
+    return count
+
+
+class Rule:
+    """A registered aggregation rule: `krum(updates, f=2)`, and `krum.weights(geometry, f=2)` where it is geometric.
+
+    `updates` are `(n, d)`: an array, a tensor on any device, or a sequence of `n` vectors; the answer is `(d,)`, of the same
+    kind, dtype and device. Raises `UpdateError`, `ToleranceError`, `SettingError`.
+    """
+
+    def __init__(self, function: Callable[..., Any], least: Callable[[int], int]) -> None:
+        functools.update_wrapper(self, function)
+        self.name = function.__name__
+        self.function = function
+        self.least = least
+        first = next(iter(inspect.signature(function).parameters))
+        if first not in {"geometry", "n"}:
+            raise SettingError(f"rule {self.name} must take 'geometry' (geometric) or 'n' (coordinate-wise) first")
+        self.geometric = first == "geometry"
+
+    def __repr__(self) -> str:
+        return f"<rule {self.name}>"
+
+    def __call__(self, updates: Any, *, f: int | float | None = None, **options: object) -> Any:
+        rows = Rows.of(updates)
+        count = prepare(self, rows.n, f, options)
+        if self.geometric:
+            weights = self.function(Geometry.measured(rows), count, **options)
+            return rows.like(kernels.combine(rows.data, rows.order, weights))
+        statistic = self.function(rows.n, count, **options)
+        found, non_finite = kernels.order_statistic(rows.data, rows.order, statistic)
+        if non_finite.any():
+            rows.refuse_non_finite()
+        return rows.like(found)
+
+    def weights(self, geometry: Geometry, *, f: int | float | None = None, **options: object) -> Floats:
+        """The weights `(n,)` in float64 that a geometric rule gives the rows; raises `SettingError` for other rules."""
+        if not self.geometric:
+            raise SettingError(f"{self.name} is coordinate-wise and has no weights per client")
+        count = prepare(self, geometry.n, f, options)
+        return self.function(geometry.canonical(), count, **options)[geometry.rank]
+
+
+class Transform:
+    """A registered transform: `arc(updates, f=2)` maps `(n, d)` to `(m, d)`, of the same kind, dtype and device.
+
+    Its function answers the mixing matrix `(m, n)`; where m is n, mixed row i stands for row i. `updates` stays as it is.
+    """
+
+    def __init__(self, function: Callable[..., Any], least: Callable[[int], int]) -> None:
+        functools.update_wrapper(self, function)
+        self.name = function.__name__
+        self.function = function
+        self.least = least
+
+    def __repr__(self) -> str:
+        return f"<transform {self.name}>"
+
+    def __call__(self, updates: Any, *, f: int | float | None = None, **options: object) -> Any:
+        rows = Rows.of(updates)
+        count = prepare(self, rows.n, f, options)
+        mixing = self.function(Geometry.measured(rows), count, **options)
+        if len(mixing) == rows.n:
+            mixing = mixing[np.argsort(rows.order)]
+        return rows.like(kernels.mix(rows.data, rows.order, mixing))
+
+    def mixing(self, geometry: Geometry, *, f: int | float | None = None, **options: object) -> Floats:
+        """The mixing matrix `(m, n)` in float64."""
+        count = prepare(self, geometry.n, f, options)
+        mixing = self.function(geometry.canonical(), count, **options)[:, geometry.rank]
+        return mixing[geometry.rank] if len(mixing) == geometry.n else mixing
+
+
+class Score:
+    """A registered anomaly score: `distance(geometry, f=2)` answers `(n,)` in float64, higher for rows more anomalous."""
+
+    def __init__(self, function: Callable[..., Floats]) -> None:
+        functools.update_wrapper(self, function)
+        self.name = function.__name__
+        self.function = function
+
+    def __repr__(self) -> str:
+        return f"<score {self.name}>"
+
+    def __call__(self, geometry: Geometry, f: int | float, history: History | None = None, **options: object) -> Floats:
+        check_options(self.name, self.function, options)
+        count = hostile_count(f, geometry.n)
+        return self.function(geometry.canonical(), count, history or {}, **options)[geometry.rank]
+
+
+class Policy:
+    """A registered policy: `fdr(scores, f, history)` answers a `Decision` on the `n` clients of the scores, each `(n,)`."""
+
+    def __init__(self, function: Callable[..., Decision]) -> None:
+        functools.update_wrapper(self, function)
+        self.name = function.__name__
+        self.function = function
+
+    def __repr__(self) -> str:
+        return f"<policy {self.name}>"
+
+    def __call__(
+        self, scores: Mapping[str, Floats], f: int, history: History | None = None, **options: object
+    ) -> Decision:
+        check_options(self.name, self.function, options)
+        return self.function(scores, f, history or {}, **options)
+
+
+@dataclass(frozen=True, eq=False)
+class Decision:
+    """What a policy makes of the scores: `accepted` `(n,)`, a p-value each, `(n,)`, and a reason each."""
+
+    accepted: NDArray[np.bool_]
+    p_values: Floats
+    reasons: tuple[str, ...]
+
+
+class Attack:
+    """A registered attack; `kind` says what it gets: "honest" updates `(h, d)`, its "own" updates `(f, d)`, or "data"."""
+
+    def __init__(self, function: Callable[..., Any]) -> None:
+        functools.update_wrapper(self, function)
+        self.name = function.__name__
+        self.function = function
+        self.options = options_of(function)
+        kind = next(iter(inspect.signature(function).parameters))
+        if kind not in {"honest", "own", "data"}:
+            raise SettingError(f"attack {self.name} must take 'honest', 'own' or 'data' first, got {kind!r}")
+        self.kind = kind
+
+    def __repr__(self) -> str:
+        return f"<attack {self.name}>"
+
+    def __call__(self, subject: Any, *arguments: Any, **options: Any) -> Any:
+        check_options(self.name, self.function, {name: value for name, value in options.items() if name != "f"})
+        return self.function(subject, *arguments, **options)
+
+
+def rule(*, least: Callable[[int], int] = least_majority) -> Callable[[Callable[..., Any]], Rule]:
+    """Registers an aggregation rule that needs `least(f)` rows; geometric if its function takes `geometry`, else `n`.
+
+    A geometric function `(geometry, f, *, options) -> (n,)` answers weights; a coordinate-wise one `(n, f, *, options)`
+    answers the `OrderStatistic` to take of each column. A rule whose result does not depend on f gives it the default 0.
+    """
+
+    def register(function: Callable[..., Any]) -> Rule:
+        return RULES.add(function.__name__, Rule(function, least))
+
+    return register
+
+
+def transform(*, least: Callable[[int], int] = least_majority) -> Callable[[Callable[..., Floats]], Transform]:
+    """Registers a transform `(geometry, f, *, options) -> (m, n)` that needs `least(f)` rows."""
+
+    def register(function: Callable[..., Floats]) -> Transform:
+        return TRANSFORMS.add(function.__name__, Transform(function, least))
+
+    return register
+
+
+def score(function: Callable[..., Floats]) -> Score:
+    """Registers an anomaly score `(geometry, f, history, *, options) -> (n,)`."""
+    return SCORES.add(function.__name__, Score(function))
+
+
+def policy(function: Callable[..., Decision]) -> Policy:
+    """Registers a policy `(scores, f, history, *, options) -> Decision`."""
+    return POLICIES.add(function.__name__, Policy(function))
+
+
+def attack(function: Callable[..., Any]) -> Attack:
+    """Registers an attack, of the kind its first parameter names."""
+    return ATTACKS.add(function.__name__, Attack(function))
+
+
+RULES: Table[Rule] = Table("rule")
+TRANSFORMS: Table[Transform] = Table("transform")
+SCORES: Table[Score] = Table("score")
+POLICIES: Table[Policy] = Table("policy")
+ATTACKS: Table[Attack] = Table("attack")

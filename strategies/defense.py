@@ -1,0 +1,256 @@
+"""The recipe of a defense, and what it answers about one round."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from . import kernels
+from .contract import (
+    POLICIES,
+    RULES,
+    SCORES,
+    TRANSFORMS,
+    Call,
+    Decision,
+    Floats,
+    History,
+    check_options,
+    hostile_count,
+    prepare,
+    tolerance,
+)
+from .errors import SettingError, ToleranceError, UpdateError
+from .geometry import Geometry
+from .rows import Rows
+
+DEFAULT_SCORES = ("length", "direction", "distance", "leverage")
+DEFAULT_TOLERANCE = 0.2
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What happened to one client in one round, and why.
+
+    `accepted` is the policy's word. `weight` is the client's share in what the rule combined; a coordinate-wise rule
+    leaves out values, not clients, so there it is the share the client would have if nothing had been left out.
+    """
+
+    accepted: bool
+    weight: float
+    p_value: float
+    scores: dict[str, float]
+    reason: str
+
+
+@dataclass(frozen=True, eq=False)
+class Outcome:
+    """One round's update `(d,)` and its verdicts, in the order of the rows.
+
+    `update` is None when no update could be made, and `skipped` then says why. `geometry` is of all rows, before any
+    transform. `state` is plain data to pass to the next round's call; None where the rows were anonymous.
+    """
+
+    update: Any
+    verdicts: tuple[Verdict, ...]
+    geometry: Geometry
+    skipped: str | None
+    state: dict[str, Any] | None
+
+
+@dataclass(frozen=True)
+class Defense:
+    """A recipe: score, accept or reject, transform, combine. Calling it runs it over the updates of one round.
+
+    `rule` and each of `before`, `scores` and `policy` name a registered function, with options where wanted:
+    `"multi_krum(m=5)"`. `f` is how many clients may be hostile, a count (int) or a share (float in [0, 0.5)) of the rows.
+    Scores and verdicts are made of all rows; transforms and rule then run over the accepted ones, with f unchanged,
+    because a rejected client may have been honest. Raises `SettingError` for what does not exist.
+
+    >>> import numpy as np
+    >>> defense = Defense.parse("arc | nnm | trimmed_mean", f=0.2)
+    >>> defense == Defense("trimmed_mean", before=("arc", "nnm"), f=0.2)
+    True
+    >>> rows = np.array([[1.0, 1.1], [1.1, 1.0], [0.9, 1.0], [1.0, 0.9], [-90.0, 5.0]])
+    >>> outcome = defense(rows)
+    >>> outcome.update.round(1), [verdict.accepted for verdict in outcome.verdicts]
+    (array([1., 1.]), [True, True, True, True, False])
+    """
+
+    rule: str = "trimmed_mean"
+    f: int | float = DEFAULT_TOLERANCE
+    before: tuple[str, ...] = ()
+    scores: tuple[str, ...] = DEFAULT_SCORES
+    policy: str = "fdr"
+
+    def __post_init__(self) -> None:
+        tolerance(self.f)
+        for field in ("before", "scores"):
+            if isinstance(getattr(self, field), str):
+                raise SettingError(f"{field} must be a sequence of names, such as ({getattr(self, field)!r},)")
+        # written once in one way, so that recipes that mean the same compare equal
+        object.__setattr__(self, "rule", _known(RULES, self.rule))
+        object.__setattr__(self, "before", tuple(_known(TRANSFORMS, name) for name in self.before))
+        object.__setattr__(self, "scores", tuple(_known(SCORES, name) for name in self.scores))
+        object.__setattr__(self, "policy", _known(POLICIES, self.policy))
+        if not self.scores and Call.parse(self.policy).name != "none":
+            raise SettingError(f"policy {self.policy!r} needs scores; without any, write policy='none'")
+
+    @classmethod
+    def parse(cls, text: str, *, f: int | float | None = None, **fields: Any) -> Defense:
+        """The recipe written as `"transform | ... | rule"`, settings after semicolons; what is passed wins over the text.
+
+        >>> str(Defense.parse("nnm | krum; f=2; scores=length, distance; policy=fdr(q=0.1)"))
+        'nnm | krum; f=2; scores=length, distance; policy=fdr(q=0.1)'
+        """
+        pipeline, *settings = text.split(";")
+        *before, rule = (part.strip() for part in pipeline.split("|"))
+        written: dict[str, Any] = {}
+        for setting in settings:
+            name, equals, value = (part.strip() for part in setting.partition("="))
+            if name not in {"f", "scores", "policy"} or not equals:
+                raise SettingError(f"write f=, scores= or policy= after a semicolon, instead of {setting.strip()!r}")
+            written[name] = value
+        if "f" in written:
+            written["f"] = _number(written["f"])
+        if "scores" in written:
+            written["scores"] = tuple(name.strip() for name in _split(written["scores"]))
+        if f is not None:
+            written["f"] = f
+        return cls(rule=rule, before=tuple(before), **{**written, **fields})
+
+    def __str__(self) -> str:
+        pipeline = " | ".join((*self.before, self.rule))
+        return f"{pipeline}; f={self.f!r}; scores={', '.join(self.scores)}; policy={self.policy}"
+
+    def __call__(
+        self,
+        updates: Any,
+        *,
+        clients: Sequence[str] | None = None,
+        state: Mapping[str, Any] | None = None,
+        trusted: Any = None,
+    ) -> Outcome:
+        """The outcome of a round with updates `(n, d)`: an array, a tensor on any device, or a sequence of vectors.
+
+        `clients` are the rows' identities, without which nothing is remembered; `state` is the outcome's of the round
+        before; `trusted` is an update `(d,)` of the server's own, for recipes that use one. Raises `UpdateError` for rows
+        that are not finite or identities that do not match them; too few rows for the rule make a skipped outcome.
+        """
+        rows = Rows.of(updates)
+        _check_clients(clients, rows.n)
+        if trusted is not None:
+            raise SettingError(f"no part of {str(self)!r} uses a trusted update")
+        geometry = Geometry.measured(rows)
+        f = hostile_count(self.f, rows.n)
+        history: History = state or {}
+        scores = {text: self._score(text, geometry, f, history) for text in self.scores}
+        decision = self._decide(scores, f, history, rows.n)
+        update, weights, skipped = self._aggregate(rows, geometry, decision, f)
+        rank = np.argsort(rows.order)
+        return Outcome(
+            update=update,
+            verdicts=_verdicts(scores, decision, weights, rank),
+            geometry=geometry.reordered(rank),
+            skipped=skipped,
+            state=None if clients is None else _remembered(history, clients, decision.accepted[rank].tolist()),
+        )
+
+    def _score(self, text: str, geometry: Geometry, f: int, history: History) -> Floats:
+        call = Call.parse(text)
+        return SCORES[call.name].function(geometry, f, history, **dict(call.options))
+
+    def _decide(self, scores: Mapping[str, Floats], f: int, history: History, n: int) -> Decision:
+        if not scores:
+            return Decision(np.ones(n, bool), np.ones(n), ("",) * n)
+        call = Call.parse(self.policy)
+        return POLICIES[call.name].function(scores, f, history, **dict(call.options))
+
+    def _aggregate(self, rows: Rows, geometry: Geometry, decision: Decision, f: int) -> tuple[Any, Floats, str | None]:
+        """The update of the accepted rows, each row's weight in it, and why there is none. All in canonical order."""
+        weights = np.zeros(rows.n)
+        if not decision.accepted.any():
+            return None, weights, "every client was rejected"
+        accepted = geometry.take(decision.accepted)
+        order = rows.order[decision.accepted]
+        mixing = np.eye(accepted.n)
+        try:
+            for text in self.before:
+                call = Call.parse(text)
+                prepare(TRANSFORMS[call.name], accepted.n, f, dict(call.options))
+                step = TRANSFORMS[call.name].function(accepted, f, **dict(call.options))
+                accepted, mixing = accepted.mixed(step), step @ mixing
+            call = Call.parse(self.rule)
+            rule = RULES[call.name]
+            prepare(rule, accepted.n, f, dict(call.options))
+            found = rule.function(accepted if rule.geometric else accepted.n, f, **dict(call.options))
+        except ToleranceError as error:
+            return None, weights, f"{len(order)} of {rows.n} clients were accepted: {error}"
+        share = found @ mixing if rule.geometric else mixing.mean(axis=0)
+        weights[decision.accepted] = share
+        if rule.geometric:
+            return rows.like(kernels.combine(rows.data, order, share)), weights, None
+        update, _ = kernels.order_statistic(rows.data, order, found, mixing if self.before else None)
+        return rows.like(update), weights, None
+
+
+def _known(table: Mapping[str, Any], text: str) -> str:
+    call = Call.parse(text)
+    check_options(call.name, table[call.name].function, dict(call.options))
+    return str(call)
+
+
+def _number(text: str) -> int | float:
+    try:
+        return int(text) if text.lstrip("+-").isdigit() else float(text)
+    except ValueError:
+        raise SettingError(f"f must be a count such as 2 or a share such as 0.2, got {text!r}") from None
+
+
+def _split(text: str) -> list[str]:
+    """The parts between commas that are not inside parentheses."""
+    parts, depth = [""], 0
+    for character in text:
+        depth += (character == "(") - (character == ")")
+        if character == "," and depth == 0:
+            parts.append("")
+        else:
+            parts[-1] += character
+    return [part for part in parts if part.strip()]
+
+
+def _check_clients(clients: Sequence[str] | None, n: int) -> None:
+    if clients is None:
+        return
+    if len(clients) != n:
+        raise UpdateError(f"clients must name the {n} rows, got {len(clients)} names")
+    if len(set(clients)) != n:
+        raise UpdateError("clients must differ from each other, got one name twice")
+
+
+def _verdicts(
+    scores: Mapping[str, Floats], decision: Decision, weights: Floats, rank: kernels.Order
+) -> tuple[Verdict, ...]:
+    return tuple(
+        Verdict(
+            accepted=bool(decision.accepted[place]),
+            weight=float(weights[place]),
+            p_value=float(decision.p_values[place]),
+            scores={name: float(values[place]) for name, values in scores.items()},
+            reason=decision.reasons[place],
+        )
+        for place in rank.tolist()
+    )
+
+
+def _remembered(history: History, clients: Sequence[str], accepted: Sequence[bool]) -> dict[str, Any]:
+    """The state after a round: rounds so far, and how often each client was seen and rejected."""
+    records = {name: dict(record) for name, record in history.get("clients", {}).items()}
+    for name, taken in zip(clients, accepted, strict=True):
+        record = records.setdefault(str(name), {"seen": 0, "rejected": 0})
+        record["seen"] += 1
+        record["rejected"] += not taken
+    return {"rounds": history.get("rounds", 0) + 1, "clients": records}

@@ -1,0 +1,78 @@
+"""The only code that touches the `d` columns: it reads the matrix tile by tile, where it lies, and never copies it.
+
+Which file does the work is decided by where the data is: NumPy arrays (and CPU tensors, which share their memory) go to
+`cpu`, other tensors to `cuda`. Kernels know nothing of rules: they get the rows, the order in which to take them, and
+what to compute. Answers on `n` rows are NumPy in float64; answers on `d` columns are of the data's own kind and dtype.
+"""
+
+from __future__ import annotations
+
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from . import cpu
+from .order import OrderStatistic
+
+Floats = NDArray[np.float64]
+Order = NDArray[np.intp]
+
+__all__ = ["OrderStatistic", "columns", "combine", "compare", "gram", "largest", "mix", "order_statistic", "products"]
+
+
+def _backend(data: Any) -> ModuleType:
+    if isinstance(data, np.ndarray):
+        return cpu
+    from . import cuda  # imports torch, which a CPU server does without
+
+    return cuda
+
+
+def gram(data: Any, order: Order, scale: Floats) -> tuple[Floats, Floats]:
+    """Squared distances `(n, n)` and squared norms `(n,)` of the rows `data[order] * scale`: pass 1.
+
+    Distances are summed from differences, in float64, so that a part common to all rows costs no precision.
+    """
+    return _backend(data).gram(data, order, scale)
+
+
+def products(data: Any, order: Order, scale: Floats, left: Order) -> Floats:
+    """Inner products `(len(left), n)` of the rows at positions `left` of the order with all rows."""
+    return _backend(data).products(data, order, scale, left)
+
+
+def largest(data: Any) -> Floats:
+    """The largest absolute value of each row `(n,)`, in the data's own order; NaN where the row holds one."""
+    return _backend(data).largest(data)
+
+
+def combine(data: Any, order: Order, weights: Floats) -> Any:
+    """The weighted sum `(d,)` of the rows, accumulated in float64."""
+    return _backend(data).combine(data, order, weights)
+
+
+def mix(data: Any, order: Order, mixing: Floats) -> Any:
+    """The rows `mixing @ data[order]`, `(m, d)`: for whoever asks for the mixed rows themselves."""
+    return _backend(data).mix(data, order, mixing)
+
+
+def order_statistic(
+    data: Any, order: Order, statistic: OrderStatistic, mixing: Floats | None = None
+) -> tuple[Any, NDArray[np.bool_]]:
+    """An order statistic `(d,)` of each column of the rows, or of `mixing @ rows`, which is never made as a whole: pass 2.
+
+    Says too which rows `(n,)` were seen to hold a value that is not finite; with `mixing` nobody looks.
+    """
+    return _backend(data).order_statistic(data, order, statistic, mixing)
+
+
+def columns(data: Any, chosen: Order) -> Floats:
+    """The chosen columns `(n, k)` in float64."""
+    return _backend(data).columns(data, chosen)
+
+
+def compare(data: Any, a: int, b: int) -> int:
+    """-1, 0 or 1 as row `a` comes before, equals or comes after row `b` at the first column where they differ."""
+    return _backend(data).compare(data, a, b)

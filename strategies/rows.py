@@ -1,0 +1,125 @@
+"""The updates as the kernels take them: a matrix where it lies, and an order of its rows that no client can choose by timing."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from . import kernels
+from .errors import UpdateError
+
+SAMPLED_COLUMNS = 16
+FLOATS = ("float16", "bfloat16", "float32", "float64")
+
+
+@dataclass(frozen=True, eq=False)
+class Rows:
+    """An `(n, d)` matrix of updates, never copied, with the canonical order of its rows.
+
+    `order[k]` is the row that comes `k`-th by content. Whatever is computed in that order is bit-equal for every order in
+    which the clients replied; only rows that are equal to the last bit share a place, and those are interchangeable.
+    """
+
+    data: Any
+    order: NDArray[np.intp]
+    like: Callable[[Any], Any]
+
+    @classmethod
+    def of(cls, updates: Any) -> Rows:
+        """Rows of an `(n, d)` array or tensor, or of a sequence of `n` vectors (these are copied); raises `UpdateError`."""
+        data, like = _matrix(updates)
+        n, _ = data.shape
+        if n == 0:
+            raise UpdateError("updates must have at least one row, got none")
+        return cls(data, canonical_order(data), like)
+
+    @property
+    def n(self) -> int:
+        """The number of rows."""
+        return self.data.shape[0]
+
+    def take(self, kept: NDArray[np.bool_]) -> Rows:
+        """The same matrix seen through its kept rows, `kept` being `(n,)` in the matrix's own order."""
+        return Rows(self.data, self.order[kept[self.order]], self.like)
+
+    def refuse_non_finite(self) -> None:
+        """Raise `UpdateError` naming the rows that hold a NaN or an infinity."""
+        bad = np.flatnonzero(~np.isfinite(kernels.largest(self.data)))
+        if len(bad):
+            raise UpdateError(f"updates must be finite, but rows {', '.join(map(str, bad))} hold NaN or infinity")
+
+
+def _matrix(updates: Any) -> tuple[Any, Callable[[Any], Any]]:
+    """The updates as one matrix for the kernels, and what turns a kernel's answer into the caller's kind."""
+    if not hasattr(updates, "shape"):
+        if not isinstance(updates, Sequence) or isinstance(updates, (str, bytes)):
+            raise UpdateError(
+                f"updates must be an (n, d) array or tensor or a sequence of vectors, got {type(updates).__name__}"
+            )
+        if not updates:
+            raise UpdateError("updates must have at least one row, got none")
+        return _matrix(_stacked(updates))
+    if len(updates.shape) != 2:
+        raise UpdateError(f"updates must be (n, d), got shape {tuple(updates.shape)}")
+    name = str(updates.dtype).removeprefix("torch.")
+    if name not in FLOATS:
+        raise UpdateError(f"updates must be floating point ({', '.join(FLOATS)}), got {name}")
+    if isinstance(updates, np.ndarray):
+        if not updates.dtype.isnative:
+            raise UpdateError("updates must be in the machine's byte order")
+        return updates, _as_is
+    tensor = updates.detach()
+    if tensor.device.type == "cpu" and name != "bfloat16":
+        return tensor.numpy(), type(updates).new_tensor and functools.partial(_tensor_on_cpu)
+    return tensor, _as_is
+
+
+def _as_is(answer: Any) -> Any:
+    return answer
+
+
+def _tensor_on_cpu(answer: NDArray[Any]) -> Any:
+    import torch  # an extra; whoever hands in tensors has it
+
+    return torch.from_numpy(answer)
+
+
+def _stacked(vectors: Sequence[Any]) -> Any:
+    """One matrix of a sequence of vectors of one shape and kind."""
+    shapes = {tuple(np.shape(vector)) for vector in vectors}
+    if len(shapes) > 1 or len(next(iter(shapes))) != 1:
+        raise UpdateError(f"updates must be vectors of one length, got shapes {sorted(shapes)}")
+    if hasattr(vectors[0], "detach"):
+        import torch  # an extra; whoever hands in tensors has it
+
+        return torch.stack([vector.detach() for vector in vectors])
+    return np.stack([np.asarray(vector) for vector in vectors])
+
+
+def canonical_order(data: Any) -> NDArray[np.intp]:
+    """The rows' positions `(n,)` sorted by content: by a few sampled columns, then, where those tie, by the whole rows.
+
+    >>> canonical_order(np.array([[3.0, 1.0], [2.0, 5.0], [2.0, 4.0]])).tolist()
+    [2, 1, 0]
+    """
+    n, d = data.shape
+    columns = np.unique(np.linspace(0, max(d - 1, 0), SAMPLED_COLUMNS).astype(np.intp)) if d else np.zeros(0, np.intp)
+    sample = kernels.columns(data, columns)
+    order = np.lexsort(sample.T[::-1]) if d else np.arange(n)
+    ties = np.zeros(n, bool)
+    ties[1:] = (sample[order[1:]] == sample[order[:-1]]).all(axis=1)
+    if not ties.any():
+        return order
+    pieces: list[list[int]] = []
+    for position, tied in zip(order.tolist(), ties.tolist(), strict=True):
+        if tied:
+            pieces[-1].append(position)
+        else:
+            pieces.append([position])
+    compare = functools.cmp_to_key(lambda a, b: kernels.compare(data, a, b))
+    return np.array([position for piece in pieces for position in sorted(piece, key=compare)], dtype=np.intp)

@@ -1,0 +1,57 @@
+"""Rules that select rows by their nearest neighbors."""
+
+import numpy as np
+
+from ..contract import Floats, rule
+from ..errors import ToleranceError
+from ..geometry import Geometry, Order
+
+
+def two_f_plus_three(f: int) -> int:
+    """The fewest rows Krum's proof covers."""
+    return 2 * f + 3
+
+
+def krum_ranking(geometry: Geometry, f: int) -> Order:
+    """The rows `(n,)` by Krum score, least first: the sum of squared distances to the n - f - 2 nearest other rows.
+
+    Two rows that are each other's nearest can tie exactly; the distances to farther neighbors then decide, in turn.
+    """
+    nearest = geometry.nearest_first()
+    scores = nearest[:, : geometry.n - f - 2].sum(axis=1)
+    if len(np.unique(scores)) == geometry.n:
+        return np.argsort(scores)
+    return np.lexsort((*nearest.T[::-1], scores))
+
+
+@rule(least=two_f_plus_three)
+def krum(geometry: Geometry, f: int) -> Floats:
+    """The one row with the least sum of squared distances to its n - f - 2 nearest other rows.
+
+    Source: Blanchard, El Mhamdi, Guerraoui, Stainer, NeurIPS 2017, https://arxiv.org/abs/1703.02757
+
+    >>> krum(np.array([[0.0], [1.0], [2.0], [4.0], [50.0]]), f=1)
+    array([1.])
+    """
+    weights = np.zeros(geometry.n)
+    weights[krum_ranking(geometry, f)[0]] = 1.0
+    return weights
+
+
+@rule(least=two_f_plus_three)
+def multi_krum(geometry: Geometry, f: int, *, m: int | None = None) -> Floats:
+    """The mean of the m rows with the least Krum scores, 1 <= m <= n - f; by default n - f - 2.
+
+    Source: Blanchard, El Mhamdi, Guerraoui, Stainer, NeurIPS 2017, https://arxiv.org/abs/1703.02757; the default m is the
+    largest with a proof: El Mhamdi, Guerraoui, Rouault, "Fast and robust distributed learning in high dimension", 2019.
+
+    >>> multi_krum(np.array([[0.0], [1.0], [2.0], [4.0], [50.0]]), f=1, m=3)
+    array([1.])
+    """
+    n = geometry.n
+    selected = n - f - 2 if m is None else m
+    if not 1 <= selected <= n - f:
+        raise ToleranceError(f"multi_krum averages 1 to n - f = {n - f} rows, but m={selected}")
+    weights = np.zeros(n)
+    weights[krum_ranking(geometry, f)[:selected]] = 1 / selected
+    return weights
