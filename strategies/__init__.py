@@ -1,15 +1,15 @@
-"""Robust aggregation: the rules, transforms, scores and policies, the defense made of them, and the Flower strategy."""
+"""Robust aggregation: the rules, transforms, scores and policies, the defense made of them, and the Flower strategy.
+
+Every registered rule, transform, score and policy is an attribute of this package under its own name.
+"""
 
 from typing import TYPE_CHECKING, Any
 
+from . import policies, rules, scores, transforms
+from .contract import POLICIES, RULES, SCORES, TRANSFORMS
 from .defense import Defense, Outcome, Verdict
 from .errors import AuditError, HawthornError, OptionError, SettingError, ToleranceError, UpdateError
 from .geometry import Geometry
-from .policies import fdr, none, threshold
-from .rules import *  # noqa: F403
-from .rules import __all__ as _rules
-from .scores import direction, distance, length, leverage
-from .transforms import arc, clip, nnm
 
 if TYPE_CHECKING:
     from .flower import RobustStrategy, RoundRecord
@@ -27,24 +27,25 @@ __all__ = [
     "SettingError",
     "OptionError",
     "AuditError",
-    "arc",
-    "clip",
-    "nnm",
-    "direction",
-    "distance",
-    "length",
-    "leverage",
-    "fdr",
-    "none",
-    "threshold",
-    *_rules,
+    "policies",
+    "rules",
+    "scores",
+    "transforms",
 ]
+
+_TABLES = (RULES, TRANSFORMS, SCORES, POLICIES)
 
 
 def __getattr__(name: str) -> Any:
-    """The Flower strategy, imported when first asked for: importing flwr takes longer than everything else here."""
-    if name in {"RobustStrategy", "RoundRecord"}:
+    if name in {"RobustStrategy", "RoundRecord"}:  # imported when first asked for: flwr takes longer than all the rest
         from . import flower
 
         return getattr(flower, name)
+    for table in _TABLES:
+        if name in table:
+            return table[name]
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__, *(name for table in _TABLES for name in table)})

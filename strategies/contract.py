@@ -1,8 +1,8 @@
 """The function shapes, the tables that hold them, and the checks made once for all of them.
 
-A contributor writes a pure function and puts a decorator on it; the decorator registers it under its own name, reads its
-options from its signature and wraps it so that everything around the mathematics is done in one place: input kinds and
-shapes, the tolerance f, the order of the rows, unknown options, the tests. `ARCHITECTURE.md` shows the six shapes.
+A contributor writes a pure function and puts a decorator on it; the decorator registers it under its own name, reads
+its options from its signature and wraps it so that everything around the mathematics is done in one place: input kinds
+and shapes, the tolerance f, the order of the rows, unknown options, the tests.
 
 Wrapped functions see rows in *canonical order*, an order given by the rows' content alone. That makes every result
 independent of the order in which clients replied, bit for bit, and lets a stable sort break ties.
@@ -17,7 +17,7 @@ import inspect
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -138,10 +138,11 @@ class Table(Mapping[str, Part]):
 
 def tolerance(f: object) -> int | float:
     """`f` itself if it is a count (int >= 0) or a share (float in [0, 0.5)); raises `SettingError` otherwise."""
-    if isinstance(f, (int, np.integer)) and not isinstance(f, bool) and f >= 0:
-        return int(f)
-    if isinstance(f, (float, np.floating)) and 0 <= f < 0.5:
-        return float(f)
+    number = cast("object", f.item()) if isinstance(f, np.generic) else f
+    if isinstance(number, int) and not isinstance(number, bool) and number >= 0:
+        return number
+    if isinstance(number, float) and 0 <= number < 0.5:
+        return number
     raise SettingError(f"f must be a count (int >= 0) or a share of the clients (float in [0, 0.5)), got {f!r}")
 
 
@@ -161,13 +162,12 @@ def least_majority(f: int) -> int:
 
 
 def prepare(part: Rule | Transform, n: int, f: int | float | None, options: Mapping[str, object]) -> int:
-    """The count `f` stands for, once name, options and tolerance are checked; raises `SettingError`, `ToleranceError`."""
+    """The count `f` stands for, once options and tolerance are checked; raises `SettingError`, `ToleranceError`."""
     check_options(part.name, part.function, options)
-    if f is None:
-        f = inspect.signature(part.function).parameters["f"].default
-        if f is inspect.Parameter.empty:
-            raise OptionError(f"{part.name} needs f, the number (int) or share (float) of hostile clients to tolerate")
-    count = hostile_count(f, n)
+    default = inspect.signature(part.function).parameters["f"].default
+    if f is None and default is inspect.Parameter.empty:
+        raise OptionError(f"{part.name} needs f, the number (int) or share (float) of hostile clients to tolerate")
+    count = hostile_count(default if f is None else f, n)
     if n < part.least(count):
         limit = max((g for g in range(n) if n >= part.least(g)), default=None)
         most = f"at most {limit} hostile clients out of {n}" if limit is not None else f"no round of {n}"
@@ -178,8 +178,8 @@ def prepare(part: Rule | Transform, n: int, f: int | float | None, options: Mapp
 class Rule:
     """A registered aggregation rule: `krum(updates, f=2)`, and `krum.weights(geometry, f=2)` where it is geometric.
 
-    `updates` are `(n, d)`: an array, a tensor on any device, or a sequence of `n` vectors; the answer is `(d,)`, of the same
-    kind, dtype and device. Raises `UpdateError`, `ToleranceError`, `SettingError`.
+    `updates` are `(n, d)`: an array, a tensor on any device, or a sequence of `n` vectors; the answer is `(d,)`, of the
+    same kind, dtype and device. Raises `UpdateError`, `ToleranceError`, `SettingError`.
     """
 
     def __init__(self, function: Callable[..., Any], least: Callable[[int], int]) -> None:
@@ -195,7 +195,7 @@ class Rule:
     def __repr__(self) -> str:
         return f"<rule {self.name}>"
 
-    def __call__(self, updates: Any, *, f: int | float | None = None, **options: object) -> Any:
+    def __call__(self, updates: Any, *, f: int | float | None = None, **options: object) -> Any:  # noqa: D102
         rows = Rows.of(updates)
         count = prepare(self, rows.n, f, options)
         if self.geometric:
@@ -218,7 +218,8 @@ class Rule:
 class Transform:
     """A registered transform: `arc(updates, f=2)` maps `(n, d)` to `(m, d)`, of the same kind, dtype and device.
 
-    Its function answers the mixing matrix `(m, n)`; where m is n, mixed row i stands for row i. `updates` stays as it is.
+    Its function answers the mixing matrix `(m, n)`; where m is n, mixed row i stands for row i. `updates` stay as they
+    are.
     """
 
     def __init__(self, function: Callable[..., Any], least: Callable[[int], int]) -> None:
@@ -230,7 +231,7 @@ class Transform:
     def __repr__(self) -> str:
         return f"<transform {self.name}>"
 
-    def __call__(self, updates: Any, *, f: int | float | None = None, **options: object) -> Any:
+    def __call__(self, updates: Any, *, f: int | float | None = None, **options: object) -> Any:  # noqa: D102
         rows = Rows.of(updates)
         count = prepare(self, rows.n, f, options)
         mixing = self.function(Geometry.measured(rows), count, **options)
@@ -246,7 +247,7 @@ class Transform:
 
 
 class Score:
-    """A registered anomaly score: `distance(geometry, f=2)` answers `(n,)` in float64, higher for rows more anomalous."""
+    """A registered anomaly score: `distance(geometry, f=2)` answers `(n,)` in float64, higher where more anomalous."""
 
     def __init__(self, function: Callable[..., Floats]) -> None:
         functools.update_wrapper(self, function)
@@ -256,14 +257,16 @@ class Score:
     def __repr__(self) -> str:
         return f"<score {self.name}>"
 
-    def __call__(self, geometry: Geometry, f: int | float, history: History | None = None, **options: object) -> Floats:
+    def __call__(  # noqa: D102
+        self, geometry: Geometry, f: int | float, history: History | None = None, **options: object
+    ) -> Floats:
         check_options(self.name, self.function, options)
         count = hostile_count(f, geometry.n)
         return self.function(geometry.canonical(), count, history or {}, **options)[geometry.rank]
 
 
 class Policy:
-    """A registered policy: `fdr(scores, f, history)` answers a `Decision` on the `n` clients of the scores, each `(n,)`."""
+    """A registered policy: `fdr(scores, f, history)` answers a `Decision` on n clients, each score being `(n,)`."""
 
     def __init__(self, function: Callable[..., Decision]) -> None:
         functools.update_wrapper(self, function)
@@ -273,7 +276,7 @@ class Policy:
     def __repr__(self) -> str:
         return f"<policy {self.name}>"
 
-    def __call__(
+    def __call__(  # noqa: D102
         self, scores: Mapping[str, Floats], f: int, history: History | None = None, **options: object
     ) -> Decision:
         check_options(self.name, self.function, options)
@@ -290,7 +293,7 @@ class Decision:
 
 
 class Attack:
-    """A registered attack; `kind` says what it gets: "honest" updates `(h, d)`, its "own" updates `(f, d)`, or "data"."""
+    """A registered attack; `kind` says what it gets: "honest" updates `(h, d)`, its "own" `(f, d)`, or "data"."""
 
     def __init__(self, function: Callable[..., Any]) -> None:
         functools.update_wrapper(self, function)
@@ -305,7 +308,7 @@ class Attack:
     def __repr__(self) -> str:
         return f"<attack {self.name}>"
 
-    def __call__(self, subject: Any, *arguments: Any, **options: Any) -> Any:
+    def __call__(self, subject: Any, *arguments: Any, **options: Any) -> Any:  # noqa: D102
         check_options(self.name, self.function, {name: value for name, value in options.items() if name != "f"})
         return self.function(subject, *arguments, **options)
 
@@ -314,7 +317,7 @@ def rule(*, least: Callable[[int], int] = least_majority) -> Callable[[Callable[
     """Registers an aggregation rule that needs `least(f)` rows; geometric if its function takes `geometry`, else `n`.
 
     A geometric function `(geometry, f, *, options) -> (n,)` answers weights; a coordinate-wise one `(n, f, *, options)`
-    answers the `OrderStatistic` to take of each column. A rule whose result does not depend on f gives it the default 0.
+    answers the `OrderStatistic` to take of each column. A rule that does not depend on f gives it the default 0.
     """
 
     def register(function: Callable[..., Any]) -> Rule:

@@ -66,9 +66,9 @@ class Defense:
     """A recipe: score, accept or reject, transform, combine. Calling it runs it over the updates of one round.
 
     `rule` and each of `before`, `scores` and `policy` name a registered function, with options where wanted:
-    `"multi_krum(m=5)"`. `f` is how many clients may be hostile, a count (int) or a share (float in [0, 0.5)) of the rows.
-    Scores and verdicts are made of all rows; transforms and rule then run over the accepted ones, with f unchanged,
-    because a rejected client may have been honest. Raises `SettingError` for what does not exist.
+    `"multi_krum(m=5)"`. `f` is how many clients may be hostile, a count (int) or a share (float in [0, 0.5)) of the
+    rows. Scores and verdicts are made of all rows; transforms and rule then run over the accepted ones, with f
+    unchanged, because a rejected client may have been honest. Raises `SettingError` for what does not exist.
 
     >>> import numpy as np
     >>> defense = Defense.parse("arc | nnm | trimmed_mean", f=0.2)
@@ -101,7 +101,7 @@ class Defense:
 
     @classmethod
     def parse(cls, text: str, *, f: int | float | None = None, **fields: Any) -> Defense:
-        """The recipe written as `"transform | ... | rule"`, settings after semicolons; what is passed wins over the text.
+        """The recipe written as `"transform | ... | rule"`, settings after semicolons; what is passed wins over them.
 
         >>> str(Defense.parse("nnm | krum; f=2; scores=length, distance; policy=fdr(q=0.1)"))
         'nnm | krum; f=2; scores=length, distance; policy=fdr(q=0.1)'
@@ -137,8 +137,8 @@ class Defense:
         """The outcome of a round with updates `(n, d)`: an array, a tensor on any device, or a sequence of vectors.
 
         `clients` are the rows' identities, without which nothing is remembered; `state` is the outcome's of the round
-        before; `trusted` is an update `(d,)` of the server's own, for recipes that use one. Raises `UpdateError` for rows
-        that are not finite or identities that do not match them; too few rows for the rule make a skipped outcome.
+        before; `trusted` is an update `(d,)` of the server's own, for recipes that use one. Raises `UpdateError` for
+        rows that are not finite or identities that do not match them; too few rows for the rule: a skipped outcome.
         """
         rows = Rows.of(updates)
         _check_clients(clients, rows.n)
@@ -248,7 +248,8 @@ def _verdicts(
 
 def _remembered(history: History, clients: Sequence[str], accepted: Sequence[bool]) -> dict[str, Any]:
     """The state after a round: rounds so far, and how often each client was seen and rejected."""
-    records = {name: dict(record) for name, record in history.get("clients", {}).items()}
+    past: Mapping[str, Mapping[str, int]] = history.get("clients", {})
+    records = {name: dict(record) for name, record in past.items()}
     for name, taken in zip(clients, accepted, strict=True):
         record = records.setdefault(str(name), {"seen": 0, "rejected": 0})
         record["seen"] += 1

@@ -23,9 +23,9 @@ class Geometry:
 
     `squared_distances` and `gram` are `(n, n)`, both measured, because neither gives the other: beside a common offset
     the Gram matrix has no digits left for distances, and beside one huge row distances have none left for products.
-    A row too long for its squares to fit float64 is held shortened by the factor `scale`, `(n,)`, which is 1 for any other
-    row; both matrices are of the rows as held, `norms` are of the rows as they came. `rank[i]` is the place of row `i` in
-    canonical order.
+    A row too long for its squares to fit float64 is held shortened by the factor `scale`, `(n,)`, which is 1 for any
+    other row; both matrices are of the rows as held, `norms` are of the rows as they came. `rank[i]` is the place of
+    row `i` in canonical order.
     """
 
     squared_distances: Floats
@@ -98,7 +98,7 @@ class Geometry:
         Seen from there, rows with a common offset keep the digits of their differences. Each entry is taken from the
         distances or from the products, whichever has the smaller rounding error.
         """
-        n, r = self.n, self.medoid
+        r = self.medoid
         squares = np.diag(self.gram)
         distances = np.block([[self.squared_distances, squares[:, None]], [squares[None, :], np.zeros((1, 1))]])
         products = np.pad(self.gram, ((0, 1), (0, 1)))
@@ -113,7 +113,7 @@ class Geometry:
         return frame
 
     def mixed(self, mixing: Floats) -> Geometry:
-        """The geometry of the rows `mixing @ rows`, `mixing` being `(m, n)`: exact algebra, nothing of length d is read."""
+        """The geometry of the rows `mixing @ rows`, `mixing` being `(m, n)`: algebra, nothing of length d is read."""
         m = len(mixing)
         if not m:
             return Geometry(np.zeros((0, 0)), np.zeros((0, 0)), np.ones(0), np.arange(0))
@@ -134,7 +134,7 @@ class Geometry:
         return Geometry(distances[:m, :m], gram, scale, np.arange(m))
 
     def centered(self, weights: Floats) -> Floats:
-        """The Gram matrix `(n, n)` of the held rows seen from their weighted mean, `weights` being `(n,)` with sum 1."""
+        """The Gram matrix `(n, n)` of the held rows seen from their mean weighted by `weights`, `(n,)` with sum 1."""
         n = self.n
         away = np.eye(n) - (weights / self.scale)[None, :]
         gram = away @ self.frame[:n, :n] @ away.T

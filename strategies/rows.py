@@ -1,11 +1,11 @@
-"""The updates as the kernels take them: a matrix where it lies, and an order of its rows that no client can choose by timing."""
+"""The updates as the kernels take them: a matrix where it lies, and an order of its rows given by their content."""
 
 from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,8 +21,8 @@ FLOATS = ("float16", "bfloat16", "float32", "float64")
 class Rows:
     """An `(n, d)` matrix of updates, never copied, with the canonical order of its rows.
 
-    `order[k]` is the row that comes `k`-th by content. Whatever is computed in that order is bit-equal for every order in
-    which the clients replied; only rows that are equal to the last bit share a place, and those are interchangeable.
+    `order[k]` is the row that comes `k`-th by content. Whatever is computed in that order is bit-equal for every order
+    in which the clients replied: only rows equal to the last bit share a place, and those are interchangeable.
     """
 
     data: Any
@@ -31,7 +31,7 @@ class Rows:
 
     @classmethod
     def of(cls, updates: Any) -> Rows:
-        """Rows of an `(n, d)` array or tensor, or of a sequence of `n` vectors (these are copied); raises `UpdateError`."""
+        """Rows of an `(n, d)` array or tensor, or of a sequence of n vectors, which is copied; raises `UpdateError`."""
         data, like = _matrix(updates)
         n, _ = data.shape
         if n == 0:
@@ -58,24 +58,22 @@ def _matrix(updates: Any) -> tuple[Any, Callable[[Any], Any]]:
     """The updates as one matrix for the kernels, and what turns a kernel's answer into the caller's kind."""
     if not hasattr(updates, "shape"):
         if not isinstance(updates, Sequence) or isinstance(updates, (str, bytes)):
-            raise UpdateError(
-                f"updates must be an (n, d) array or tensor or a sequence of vectors, got {type(updates).__name__}"
-            )
-        if not updates:
-            raise UpdateError("updates must have at least one row, got none")
-        return _matrix(_stacked(updates))
+            kind = type(updates).__name__
+            raise UpdateError(f"updates must be an (n, d) array or tensor or a sequence of vectors, got {kind}")
+        return _matrix(_stacked(cast("Sequence[Any]", updates)))
     if len(updates.shape) != 2:
         raise UpdateError(f"updates must be (n, d), got shape {tuple(updates.shape)}")
     name = str(updates.dtype).removeprefix("torch.")
     if name not in FLOATS:
         raise UpdateError(f"updates must be floating point ({', '.join(FLOATS)}), got {name}")
     if isinstance(updates, np.ndarray):
-        if not updates.dtype.isnative:
+        array = cast("NDArray[Any]", updates)
+        if not array.dtype.isnative:
             raise UpdateError("updates must be in the machine's byte order")
-        return updates, _as_is
+        return array, _as_is
     tensor = updates.detach()
     if tensor.device.type == "cpu" and name != "bfloat16":
-        return tensor.numpy(), type(updates).new_tensor and functools.partial(_tensor_on_cpu)
+        return tensor.numpy(), _tensor_on_cpu
     return tensor, _as_is
 
 
@@ -90,7 +88,9 @@ def _tensor_on_cpu(answer: NDArray[Any]) -> Any:
 
 
 def _stacked(vectors: Sequence[Any]) -> Any:
-    """One matrix of a sequence of vectors of one shape and kind."""
+    """One matrix of a sequence of vectors of one length and kind."""
+    if not vectors:
+        raise UpdateError("updates must have at least one row, got none")
     shapes = {tuple(np.shape(vector)) for vector in vectors}
     if len(shapes) > 1 or len(next(iter(shapes))) != 1:
         raise UpdateError(f"updates must be vectors of one length, got shapes {sorted(shapes)}")
@@ -107,10 +107,11 @@ def canonical_order(data: Any) -> NDArray[np.intp]:
     >>> canonical_order(np.array([[3.0, 1.0], [2.0, 5.0], [2.0, 4.0]])).tolist()
     [2, 1, 0]
     """
-    n, d = data.shape
-    columns = np.unique(np.linspace(0, max(d - 1, 0), SAMPLED_COLUMNS).astype(np.intp)) if d else np.zeros(0, np.intp)
-    sample = kernels.columns(data, columns)
-    order = np.lexsort(sample.T[::-1]) if d else np.arange(n)
+    n, d = cast("tuple[int, int]", data.shape)
+    if d == 0:
+        return np.arange(n)
+    sample = kernels.columns(data, np.unique(np.linspace(0, d - 1, SAMPLED_COLUMNS).astype(np.intp)))
+    order = np.lexsort(sample.T[::-1])
     ties = np.zeros(n, bool)
     ties[1:] = (sample[order[1:]] == sample[order[:-1]]).all(axis=1)
     if not ties.any():
@@ -121,5 +122,9 @@ def canonical_order(data: Any) -> NDArray[np.intp]:
             pieces[-1].append(position)
         else:
             pieces.append([position])
-    compare = functools.cmp_to_key(lambda a, b: kernels.compare(data, a, b))
-    return np.array([position for piece in pieces for position in sorted(piece, key=compare)], dtype=np.intp)
+
+    def compare(a: int, b: int) -> int:
+        return kernels.compare(data, a, b)
+
+    key = functools.cmp_to_key(compare)
+    return np.array([position for piece in pieces for position in sorted(piece, key=key)], dtype=np.intp)

@@ -22,7 +22,7 @@ def clip(geometry: Geometry, f: int = 0, *, radius: float) -> Floats:
     array([[0.6, 0.8],
            [0.3, 0.4]])
     """
-    if not (isinstance(radius, (int, float)) and 0 < radius < math.inf):
+    if not 0 < radius < math.inf:
         raise SettingError(f"clip needs a positive finite radius, got {radius!r}")
     return np.diag(_shortened(geometry.norms, np.full(geometry.n, float(radius))))
 

@@ -61,7 +61,7 @@ def mix(data: Any, order: Order, mixing: Floats) -> Any:
 def order_statistic(
     data: Any, order: Order, statistic: OrderStatistic, mixing: Floats | None = None
 ) -> tuple[Any, NDArray[np.bool_]]:
-    """An order statistic `(d,)` of each column of the rows, or of `mixing @ rows`, which is never made as a whole: pass 2.
+    """An order statistic `(d,)` of each column of the rows, or of `mixing @ rows`, never made as a whole: pass 2.
 
     Says too which rows `(n,)` were seen to hold a value that is not finite; with `mixing` nobody looks.
     """

@@ -73,7 +73,7 @@ def _span(data: Block, start: int, stop: int) -> tuple[Block, int, int]:
 
     Anything else (float16, strided, Fortran order) is converted chunk by chunk.
     """
-    if data.dtype in (np.float32, np.float64) and data.flags.c_contiguous:
+    if data.dtype.name in {"float32", "float64"} and data.flags.c_contiguous:
         view = data.view()
         view.flags.writeable = False  # one compiled variant for arrays that are read-only and those that are not
         return view, start, stop

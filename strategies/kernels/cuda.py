@@ -1,7 +1,7 @@
 """The kernels over tensors that NumPy cannot see, CUDA tensors above all: torch operations, tile by tile, in float64.
 
-The same functions run on CPU tensors too, which is how they are tested where there is no GPU, and how bfloat16 on the CPU
-is served.
+The same functions run on CPU tensors too, which is how they are tested where there is no GPU, and how bfloat16 on the
+CPU is served.
 """
 
 from __future__ import annotations

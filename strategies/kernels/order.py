@@ -23,7 +23,7 @@ class OrderStatistic:
 
 @functools.lru_cache(maxsize=64)
 def network(n: int, low: int, high: int) -> NDArray[np.int32]:
-    """Comparators `(k, 2)` after which rows `low` to `high - 1` hold the values of those ranks, in any order among themselves.
+    """Comparators `(k, 2)` after which rows `low` to `high - 1` hold the values of those ranks, in some order.
 
     Batcher's merge exchange (Knuth, The Art of Computer Programming, volume 3, 5.2.2, algorithm M) sorts any `n`. Going
     through it backwards, a comparator is dropped when nothing after it looks at either of its rows and both lie in the

@@ -24,8 +24,8 @@ def mean(geometry: Geometry, f: int = 0) -> Floats:
 def geometric_median(geometry: Geometry, f: int = 0) -> Floats:
     """The point with the least sum of distances to the rows, by smoothed Weiszfeld iterations.
 
-    The iterations run on the geometry alone, seen from the medoid, and start at the mean of the half
-    nearest to it: a point that turns and shifts with the rows, and far from any huge row, so that no digits are lost to one.
+    The iterations run on the geometry alone, seen from the medoid, and start at the mean of the half nearest to it: a
+    point that turns and shifts with the rows, and far from any huge row, so that no digits are lost to one.
 
     Source: Pillutla, Kakade, Harchaoui, IEEE TSP 2022, https://arxiv.org/abs/1912.13445
 

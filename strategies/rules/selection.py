@@ -42,8 +42,8 @@ def krum(geometry: Geometry, f: int) -> Floats:
 def multi_krum(geometry: Geometry, f: int, *, m: int | None = None) -> Floats:
     """The mean of the m rows with the least Krum scores, 1 <= m <= n - f; by default n - f - 2.
 
-    Source: Blanchard, El Mhamdi, Guerraoui, Stainer, NeurIPS 2017, https://arxiv.org/abs/1703.02757; the default m is the
-    largest with a proof: El Mhamdi, Guerraoui, Rouault, "Fast and robust distributed learning in high dimension", 2019.
+    Source: Blanchard, El Mhamdi, Guerraoui, Stainer, NeurIPS 2017, https://arxiv.org/abs/1703.02757; the default m is
+    the largest with a proof: El Mhamdi, Guerraoui, Rouault, https://arxiv.org/abs/1905.04374
 
     >>> multi_krum(np.array([[0.0], [1.0], [2.0], [4.0], [50.0]]), f=1, m=3)
     array([1.])

@@ -4,7 +4,8 @@ Each answers one number per client, higher for clients more anomalous, in units 
 logarithm of a ratio, a cosine, a share. A policy compares them with the other clients' by median and MAD.
 """
 
-from .center import direction, leverage
-from .size import distance, length
+import importlib
+import pkgutil
 
-__all__ = ["direction", "distance", "length", "leverage"]
+for family in pkgutil.iter_modules(__path__):
+    importlib.import_module(f"{__name__}.{family.name}")

@@ -31,8 +31,8 @@ def direction(geometry: Geometry, f: int, history: History) -> Floats:
 def leverage(geometry: Geometry, f: int, history: History) -> Floats:
     """How far a row lies along the direction in which the rows differ most, in median distances from the center.
 
-    Rows are seen from their geometric median and shortened to the median distance first: otherwise one long row would be
-    that direction itself and hide the others. Sees colluders, who move together.
+    Rows are seen from their geometric median and shortened to the median distance first: otherwise one long row would
+    be that direction itself and hide the others. Sees colluders, who move together.
 
     Source of the idea: Shejwalkar, Houmansadr, NDSS 2021 (DnC's spectral score), here exact from the Gram matrix.
 
