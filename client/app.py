@@ -1,0 +1,53 @@
+"""The client's app, ready for Flower: it trains and judges the models it is sent on its own share of a task.
+
+Which share, and how to train, stands in the node config (`partition-id`, `num-partitions`) and the run config, both read
+at every call. A client that the run config makes hostile poisons its examples, or its update, as `attack` says; where
+`attack` is a colluding one it stays honest, because only a simulation's server side knows the honest updates.
+"""
+
+from __future__ import annotations
+
+from flwr.app import ConfigRecord, Context, Message, MetricRecord, RecordDict
+from flwr.clientapp import ClientApp
+
+from .assignment import Assignment
+from .mods import lie, refusal
+from .training import arrays_of, evaluate, load_arrays, train
+
+app = ClientApp(mods=[refusal])
+
+
+@app.train(mods=[lie])
+def trained(message: Message, context: Context) -> Message:
+    """The model after local training, with the number of examples and the mean training loss."""
+    assignment = Assignment.of(context)
+    examples, _ = assignment.examples
+    examples = assignment.recipe.poisoned(examples, rng=assignment.random(0))
+    config = message.content.config_records.get("config", ConfigRecord())
+    server_round = int(str(config.get("server-round", 0)))
+    model = assignment.task.model(assignment.seed)
+    load_arrays(model, message.content.array_records["arrays"])
+    loss = train(
+        model,
+        examples,
+        epochs=assignment.local_epochs,
+        steps=assignment.local_steps,
+        batch_size=assignment.batch_size,
+        learning_rate=assignment.learning_rate,
+        seed=int(assignment.random(1, server_round).integers(2**63)),
+        proximal=float(str(config.get("proximal-mu", 0.0))),
+    )
+    metrics = MetricRecord({"num-examples": len(examples), "train-loss": loss})
+    return Message(RecordDict({"arrays": arrays_of(model), "metrics": metrics}), reply_to=message)
+
+
+@app.evaluate()
+def evaluated(message: Message, context: Context) -> Message:
+    """How well the model does on the fifth of the client's examples that it does not train on."""
+    assignment = Assignment.of(context)
+    _, examples = assignment.examples
+    model = assignment.task.model(assignment.seed)
+    load_arrays(model, message.content.array_records["arrays"])
+    metrics = evaluate(model, examples)
+    record = MetricRecord({"num-examples": len(examples), "loss": metrics.loss, "accuracy": metrics.accuracy})
+    return Message(RecordDict({"metrics": record}), reply_to=message)

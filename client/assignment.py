@@ -1,0 +1,100 @@
+"""What one client is to do, read from Flower's context: its share of a task, how it trains, and whether it is hostile."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TypeVar
+
+import numpy as np
+from flwr.app import Context
+
+from hawthorn.strategies.errors import SettingError
+
+from .attacks import Recipe, hostile_clients
+from .tasks import Examples, Task, find_task, partition
+from .tasks.partition import Indices
+
+Value = TypeVar("Value", str, int, float)
+
+
+def read(config: Mapping[str, object], key: str, default: Value) -> Value:
+    """The value of a setting, of the type of its default; raises `SettingError` if it is of another."""
+    value = config.get(key, default)
+    if isinstance(default, float) and isinstance(value, int) and not isinstance(value, bool):
+        return float(value)
+    if not isinstance(value, type(default)) or isinstance(value, bool):
+        raise SettingError(f"{key} must be {type(default).__name__}, such as {key}={default!r}; got {value!r}")
+    return value
+
+
+def task_of(run_config: Mapping[str, object]) -> Task:
+    """The task that a run config names."""
+    return find_task(read(run_config, "task", "digits"), read(run_config, "data", "") or None)
+
+
+@dataclass(frozen=True)
+class Assignment:
+    """One client's part in a federation; `recipe` is what it does if it is hostile, and empty if it is honest."""
+
+    client: int
+    clients: int
+    hostile: int
+    recipe: Recipe
+    task: Task
+    partition: str
+    seed: int
+    local_epochs: int
+    local_steps: int
+    batch_size: int
+    learning_rate: float
+
+    @classmethod
+    def of(cls, context: Context) -> Assignment:
+        """The assignment in a context: the client's number from the node config, everything else from the run config.
+
+        Raises `SettingError` for what is missing or wrong.
+        """
+        run, node = context.run_config, context.node_config
+        if "partition-id" not in node:
+            raise SettingError("no partition-id in the node config: start the node with --node-config 'partition-id=0'")
+        client = read(node, "partition-id", 0)
+        clients = read(node, "num-partitions", read(run, "clients", 10))
+        if not 0 <= client < clients:
+            raise SettingError(
+                f"partition-id must be from 0 to {clients - 1}, as there are {clients} clients; got {client}"
+            )
+        hostile, seed = read(run, "hostile", 0), read(run, "seed", 1)
+        attacks = client in hostile_clients(clients, hostile, seed)
+        return cls(
+            client=client,
+            clients=clients,
+            hostile=hostile,
+            recipe=Recipe.parse(read(run, "attack", "")) if attacks else Recipe(),
+            task=task_of(run),
+            partition=read(run, "partition", "dirichlet(0.5)"),
+            seed=seed,
+            local_epochs=read(run, "local-epochs", 2),
+            local_steps=read(run, "local-steps", 0),
+            batch_size=read(run, "batch-size", 32),
+            learning_rate=read(run, "learning-rate", 0.1),
+        )
+
+    @property
+    def examples(self) -> tuple[Examples, Examples]:
+        """The client's own examples: four fifths to train on, and one fifth to judge the model by."""
+        part = _parts(self.task, self.partition, self.clients, self.seed)[self.client]
+        kept = len(part) // 5
+        training, held_out = part[kept:], part[:kept] if kept else part
+        return self.task.train[training], self.task.train[held_out]
+
+    def random(self, purpose: int, server_round: int = 0) -> np.random.Generator:
+        """A random stream of this client's own for one purpose in one round."""
+        return np.random.default_rng([self.seed, 3, self.client, purpose, server_round])
+
+
+# All clients of a simulation in one process share the cut; a task is one object per process, so it can be the key.
+@functools.lru_cache(maxsize=16)
+def _parts(task: Task, spec: str, clients: int, seed: int) -> tuple[Indices, ...]:
+    return tuple(partition(spec, task.train.y, clients, seed))

@@ -1,0 +1,80 @@
+"""What a task is: labeled examples and a model that learns them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from hawthorn.strategies.errors import SettingError
+
+from .models import initialized
+
+Floats = npt.NDArray[np.float32]
+Labels = npt.NDArray[np.int64]
+
+
+@dataclass(frozen=True, eq=False)
+class Examples:
+    """Labeled examples: images `(N, H, W)` or `(N, H, W, C)` in [0, 1] or rows `(N, features)`, with labels `(N,)`.
+
+    `classes` is the number of labels there are, also where a client has not met all of them; 0 means as many as the
+    largest label says. Raises `SettingError` if the lengths differ.
+
+    >>> examples = Examples(np.zeros((3, 2), np.float32), np.array([0, 2, 1]))
+    >>> len(examples), examples.classes, examples[[0, 1]].y
+    (3, 3, array([0, 2]))
+    """
+
+    x: Floats
+    y: Labels
+    classes: int = 0
+
+    def __post_init__(self) -> None:
+        if len(self.x) != len(self.y):
+            raise SettingError(f"every example needs one label, got {len(self.x)} examples and {len(self.y)} labels")
+        if not self.classes and len(self.y):
+            object.__setattr__(self, "classes", int(self.y.max()) + 1)
+
+    def __len__(self) -> int:
+        return len(self.y)
+
+    def __getitem__(self, index: Any) -> Examples:
+        """The chosen examples: a slice, a mask or an index array."""
+        return Examples(self.x[index], self.y[index], self.classes)
+
+    @property
+    def images(self) -> bool:
+        """Whether these are images rather than rows of features."""
+        return self.x.ndim > 2
+
+
+@dataclass(frozen=True, eq=False)
+class Task:
+    """A learning task: training examples for the clients, test examples for the judge, and a model for both."""
+
+    name: str
+    train: Examples
+    test: Examples
+    class_names: tuple[str, ...]
+    network: Callable[[], torch.nn.Module]
+
+    @property
+    def classes(self) -> int:
+        """How many classes there are."""
+        return len(self.class_names)
+
+    @property
+    def describe(self) -> str:
+        """One line for people: sizes, shape and classes."""
+        shape = "x".join(map(str, self.train.x.shape[1:]))
+        kind = f"images of {shape}" if self.train.images else f"rows of {shape} features"
+        return f"{self.name}: {len(self.train)} training and {len(self.test)} test {kind}, {self.classes} classes"
+
+    def model(self, seed: int) -> torch.nn.Module:
+        """A new model with weights drawn from `seed`; the global random state is neither read nor changed."""
+        return initialized(self.network, seed)
