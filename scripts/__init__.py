@@ -1,0 +1,1 @@
+"""The commands of the `hawthorn` program, one file each, and what the simulation is made of."""

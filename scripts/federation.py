@@ -1,0 +1,124 @@
+"""One federation, four runs from the same seed: clean, attacked, attacked and defended, without its attackers."""
+
+from __future__ import annotations
+
+import random
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+
+from flwr.app import ArrayRecord, MetricRecord
+from flwr.serverapp import Grid
+from flwr.serverapp.strategy import FedAvg, Strategy
+from hawthorn.client.attacks import Recipe, attack_success, hostile_clients
+from hawthorn.client.tasks import Task, find_task, partition
+from hawthorn.client.training import arrays_of, evaluate, load_arrays
+from hawthorn.server.settings import Settings
+from hawthorn.strategies import Defense, RobustStrategy, RoundRecord, SettingError
+
+from .collusion import SimulatedGrid
+from .engine import on_engine, train_config
+
+Observer = Callable[[RoundRecord], None]
+Watch = Callable[["Run"], None]
+"""Called before the first round of a run and after each."""
+
+
+@dataclass
+class Run:
+    """What one run has shown so far: an entry per round; `stopped` says what ended it early."""
+
+    name: str
+    accuracy: list[float] = field(default_factory=list[float])
+    worst_class_recall: list[float] = field(default_factory=list[float])
+    attack_success: list[float | None] = field(default_factory=list["float | None"])
+    records: list[RoundRecord] = field(default_factory=list[RoundRecord])
+    seconds: float = 0.0
+    stopped: str | None = None
+
+
+@dataclass(frozen=True)
+class Federation:
+    """A federation, ready to be run: who is hostile, what they do, and the defense that is put to the test."""
+
+    settings: Settings
+    defense: Defense
+    task: Task
+    recipe: Recipe | None
+    hostile: frozenset[int]
+    observers: Sequence[Observer] = ()
+
+    @classmethod
+    def of(cls, settings: Settings, defense: Defense, observers: Sequence[Observer] = ()) -> Federation:
+        """The federation that `settings` describe; raises `SettingError` where that cannot be run."""
+        if settings.hostile >= settings.clients:
+            raise SettingError(f"hostile must be below clients={settings.clients}, got {settings.hostile}")
+        task = find_task(settings.task, settings.data or None)
+        partition(settings.partition, task.train.y, settings.clients, settings.seed)
+        recipe = Recipe.parse(settings.attack) if settings.hostile else None
+        if recipe:
+            recipe.check(task, settings.clients, settings.hostile)
+        hostile = hostile_clients(settings.clients, settings.hostile, settings.seed)
+        return cls(settings, defense, task, recipe, hostile, observers)
+
+    @property
+    def run_names(self) -> tuple[str, ...]:
+        """The runs that make sense: with nobody hostile, the plain mean and the defense on the same honest clients."""
+        return ("no_attack", "undefended", "defended", "oracle") if self.hostile else ("no_attack", "defended")
+
+    def run_all(self, engine: str, watch: Watch) -> tuple[dict[str, Run], list[int]]:
+        """Every run by its name, and the nodes in the order of their partitions."""
+
+        def work(grid: Grid) -> tuple[dict[str, Run], list[int]]:
+            return {name: self._run(name, grid, watch) for name in self.run_names}, sorted(grid.get_node_ids())
+
+        return on_engine(engine, self.settings.clients, work)
+
+    def _run(self, name: str, grid: Grid, watch: Watch) -> Run:
+        run = Run(name)
+        nodes = sorted(grid.get_node_ids())
+        attacked = name in {"undefended", "defended"}
+        simulated = SimulatedGrid(
+            grid,
+            frozenset(nodes[client] for client in self.hostile),
+            collude=self.recipe.collude if attacked and self.recipe else None,
+            honest_only=name == "oracle",
+        )
+        settings = self.settings.run_config() | ({} if attacked else {"hostile": 0, "attack": ""})
+        random.seed(self.settings.seed)  # Flower samples with the global generator
+        try:
+            self._strategy(run).start(
+                grid=simulated,
+                initial_arrays=arrays_of(self.task.model(self.settings.seed)),
+                num_rounds=self.settings.rounds,
+                train_config=train_config(settings, nodes),
+                evaluate_fn=self._evaluation(run, watch),
+            )
+        except Exception as error:  # an undefended server may die of what it is sent: that is a result
+            if name != "undefended":
+                raise
+            run.stopped = f"round {len(run.accuracy) + 1}: {type(error).__name__}: {error}"
+        return run
+
+    def _strategy(self, run: Run) -> Strategy:
+        plain = FedAvg(fraction_evaluate=0.0, min_train_nodes=1, min_available_nodes=1)
+        if run.name != "defended":
+            return plain
+        return RobustStrategy(plain, self.defense, observers=[run.records.append, *self.observers])
+
+    def _evaluation(self, run: Run, watch: Watch) -> Callable[[int, ArrayRecord], MetricRecord | None]:
+        model = self.task.model(self.settings.seed)
+        started = time.perf_counter()
+
+        def evaluation(server_round: int, arrays: ArrayRecord) -> MetricRecord | None:
+            if server_round:
+                load_arrays(model, arrays)
+                metrics = evaluate(model, self.task.test)
+                run.accuracy.append(metrics.accuracy)
+                run.worst_class_recall.append(metrics.worst_class_recall)
+                success = attack_success(self.recipe, model, self.task.test, self.task) if self.recipe else None
+                run.attack_success.append(success)
+                run.seconds = time.perf_counter() - started
+            watch(run)
+
+        return evaluation

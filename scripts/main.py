@@ -1,0 +1,59 @@
+"""The `hawthorn` program: one command per file of this folder.
+
+What a command needs beyond its options (torch, Flower, plotly) it imports when it runs, so that `hawthorn --help`
+answers at once.
+"""
+
+import os
+import sys
+from importlib.metadata import version
+from typing import Annotated
+
+import typer
+from hawthorn.scripts import audit, benchmark, simulate
+
+app = typer.Typer(
+    name="hawthorn",
+    help="A hedge around a Flower federation: Byzantine-robust aggregation with verdicts on every client.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+)
+app.command()(simulate.simulate)
+app.command()(benchmark.benchmark)
+app.add_typer(audit.app, name="audit")
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        print(f"hawthorn {version('hawthorn')}")
+        raise typer.Exit
+
+
+@app.callback()
+def program(
+    _version: Annotated[
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version and leave.")
+    ] = False,
+) -> None:
+    """A hedge around a Flower federation: Byzantine-robust aggregation with verdicts on every client."""
+
+
+def main() -> None:
+    """Run the program: exit status 0 for success only, 2 for what the operator can mend, told in one line."""
+    # Flower reports home by default; a defense that phones out of a hospital would not be used in one.
+    os.environ.setdefault("FLWR_TELEMETRY_ENABLED", "0")
+    os.environ.setdefault("FLWR_DISABLE_UPDATE_CHECK", "1")
+    try:
+        app()
+    except Exception as error:
+        # Imported late: whoever raised one has loaded the package already, and `--help` should not.
+        from hawthorn.strategies.errors import HawthornError
+
+        if not isinstance(error, HawthornError):
+            raise
+        print(f"hawthorn: {error}", file=sys.stderr)
+        raise SystemExit(2) from None
+
+
+if __name__ == "__main__":
+    main()

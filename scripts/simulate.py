@@ -1,0 +1,151 @@
+"""`hawthorn simulate`: a poisoned federation with and without the hedge, on the same seed."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+if TYPE_CHECKING:
+    from hawthorn.server.settings import Settings
+    from hawthorn.strategies import Defense
+
+PEACE_TOLERANCE = "0.2"  # with nobody hostile, a defense that bears nobody would have no price to show
+
+DATA = "Task and data"
+HEDGE = "Attack and defense"
+TRAINING = "Training"
+OUTPUT = "Output"
+
+
+def simulate(
+    task: Annotated[
+        str, typer.Option(help="digits, breast_cancer, or npz with --data.", rich_help_panel=DATA)
+    ] = "digits",
+    data: Annotated[
+        str, typer.Option(help="File with x_train, y_train, x_test, y_test, for --task npz.", rich_help_panel=DATA)
+    ] = "",
+    partition: Annotated[
+        str,
+        typer.Option(
+            help="How examples are split: iid, or dirichlet(a), more uneven the smaller a.", rich_help_panel=DATA
+        ),
+    ] = "dirichlet(0.5)",
+    clients: Annotated[int, typer.Option(help="Clients in the federation.", rich_help_panel=HEDGE)] = 10,
+    hostile: Annotated[
+        int, typer.Option(help="Clients that attack; 0 shows what the hedge costs in peace.", rich_help_panel=HEDGE)
+    ] = 3,
+    attack: Annotated[
+        str,
+        typer.Option(
+            help="What they do, such as 'alie(z=1.5)' or 'backdoor + model_replacement'.", rich_help_panel=HEDGE
+        ),
+    ] = "sign_flip",
+    defense: Annotated[
+        str, typer.Option(help="Recipe, such as 'nnm | trimmed_mean'. Default: the package's.", rich_help_panel=HEDGE)
+    ] = "",
+    tolerated: Annotated[
+        str,
+        typer.Option(
+            help="Hostile clients the defense bears, a count or a share such as 0.2. Default: as many as are hostile.",
+            rich_help_panel=HEDGE,
+        ),
+    ] = "",
+    policy: Annotated[
+        str,
+        typer.Option(
+            help="Whom to accept, such as 'fdr(q=0.05)' or none. Default: the recipe's.", rich_help_panel=HEDGE
+        ),
+    ] = "",
+    rounds: Annotated[int, typer.Option(help="Rounds of training.", rich_help_panel=TRAINING)] = 20,
+    seed: Annotated[int, typer.Option(help="Start of every random choice.", rich_help_panel=TRAINING)] = 1,
+    local_epochs: Annotated[int, typer.Option(help="Epochs a client trains in a round.", rich_help_panel=TRAINING)] = 2,
+    batch_size: Annotated[int, typer.Option(help="Examples in one training step.", rich_help_panel=TRAINING)] = 32,
+    learning_rate: Annotated[float, typer.Option(help="Learning rate of the clients.", rich_help_panel=TRAINING)] = 0.1,
+    engine: Annotated[
+        str, typer.Option(help="in-process, or flower for Flower's own simulation.", rich_help_panel=TRAINING)
+    ] = "in-process",
+    report: Annotated[Path, typer.Option(help="Where the HTML report goes.", rich_help_panel=OUTPUT)] = Path(
+        "hawthorn-report.html"
+    ),
+    no_report: Annotated[bool, typer.Option("--no-report", help="Write no report.", rich_help_panel=OUTPUT)] = False,
+    json_file: Annotated[
+        str,
+        typer.Option(
+            "--json",
+            metavar="FILE",
+            help="Where the results go as JSON; - for standard output.",
+            rich_help_panel=OUTPUT,
+        ),
+    ] = "",
+    audit: Annotated[
+        str, typer.Option(metavar="FILE", help="Audit database that records the defended run.", rich_help_panel=OUTPUT)
+    ] = "",
+) -> None:
+    """Run a poisoned federation with and without the hedge, and say who was caught.
+
+    Four runs from the same seed: nobody attacks; attacked and undefended (Flower's FedAvg); attacked and defended; and
+    only the honest clients averaged, which is the best a defense could hope for.
+    """
+    from hawthorn.server.settings import Settings
+    from rich.console import Console
+
+    from . import progress
+    from .engine import check_engine
+    from .federation import Federation
+    from .results import Results
+
+    check_engine(engine)
+    settings = Settings.parse(
+        {
+            "task": task,
+            "data": data,
+            "partition": partition,
+            "clients": clients,
+            "hostile": hostile,
+            "attack": attack,
+            "rounds": rounds,
+            "seed": seed,
+            "local-epochs": local_epochs,
+            "batch-size": batch_size,
+            "learning-rate": learning_rate,
+            "tolerated": tolerated or (str(hostile) if hostile else PEACE_TOLERANCE),
+            **({"defense": defense} if defense else {}),
+        }
+    )
+    federation = Federation.of(settings, recipe(settings, policy, tolerated_given=bool(tolerated)), observers=[])
+    messages = Console(stderr=True)
+    messages.print(progress.headline(federation), highlight=False, soft_wrap=True)
+    with progress.Live(messages, federation) as live:
+        runs, nodes = federation.run_all(engine, live.after_round)
+    results = Results.of(federation, engine, runs, nodes)
+    # Standard output is for what was asked for: the tables, or the JSON alone.
+    readable = messages if json_file == "-" else Console()
+    progress.show(readable, results)
+    if json_file:
+        _write_json(results.document(), json_file)
+    if not no_report:
+        from .report import html
+
+        report.write_text(html(results), encoding="utf-8")
+        readable.print(f"report: {report}", markup=False, highlight=False, soft_wrap=True)
+
+
+def recipe(settings: Settings, policy: str, *, tolerated_given: bool) -> Defense:
+    """The defense that the options describe; an f written in the recipe stands unless `--tolerated` is given."""
+    from hawthorn.strategies import Defense
+
+    written = bool(re.search(r";\s*f\s*=", settings.defense)) and not tolerated_given
+    fields = {"policy": policy} if policy else {}
+    return Defense.parse(settings.defense, f=None if written else settings.f, **fields)
+
+
+def _write_json(document: dict[str, Any], target: str) -> None:
+    text = json.dumps(document, indent=1, allow_nan=False)
+    if target == "-":
+        print(text)
+    else:
+        Path(target).write_text(text + "\n", encoding="utf-8")
