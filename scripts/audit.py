@@ -1,0 +1,262 @@
+"""`hawthorn audit`: what a federation decided about whom, read from its audit database."""
+
+from __future__ import annotations
+
+import csv
+import json
+import math
+import sys
+from collections.abc import Generator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, TextIO, cast
+
+import typer
+
+if TYPE_CHECKING:
+    from hawthorn.server.audit import Audit, Contribution, Round, Run
+    from rich.table import Table
+
+app = typer.Typer(help="Read the audit of runs: who was accepted, who was not, and why.", no_args_is_help=True)
+
+Database = Annotated[str, typer.Option("--audit", metavar="FILE", help="Audit database: SQLite file or database URL.")]
+RunNumber = Annotated[int, typer.Argument(metavar="RUN", help="Number of the run, as `hawthorn audit list` shows it.")]
+JsonFile = Annotated[str, typer.Option("--json", metavar="FILE", help="Where JSON goes; - for standard output.")]
+
+
+@app.command("list")
+def list_runs(audit: Database = "hawthorn.db", json_file: JsonFile = "") -> None:
+    """List the runs."""
+    from hawthorn.server.audit import Audit
+
+    with Audit.open(audit, create=False) as opened:
+        runs = opened.runs()
+    if json_file:
+        write_json(json_file, [asdict(run) for run in runs])
+    if json_file != "-":
+        show_table(run_table(runs))
+
+
+@app.command()
+def show(
+    run: RunNumber,
+    round: Annotated[
+        int | None, typer.Option("--round", metavar="R", help="Only this round, client by client.")
+    ] = None,
+    audit: Database = "hawthorn.db",
+    json_file: JsonFile = "",
+) -> None:
+    """Show the rounds of a run, or with --round every verdict of one round."""
+    from hawthorn.server.audit import Audit
+
+    with Audit.open(audit, create=False) as opened:
+        found = opened.find_run(run)
+        contributions = opened.contributions(run, round)
+        rounds = opened.rounds(run)
+    if json_file:
+        chosen = [one for one in rounds if round is None or one.number == round]
+        write_json(json_file, document(found, chosen, contributions))
+    if json_file == "-":
+        return
+    if round is None:
+        show_table(run_table([found]), round_table(rounds, contributions))
+    else:
+        show_table(contribution_table(found, round, contributions))
+
+
+@app.command()
+def export(
+    run: RunNumber,
+    audit: Database = "hawthorn.db",
+    json_file: JsonFile = "",
+    csv_file: Annotated[str, typer.Option("--csv", metavar="FILE", help="Where verdicts go as CSV; - likewise.")] = "",
+    geometry: Annotated[bool, typer.Option(help="Put every round's geometry into the JSON.")] = False,
+) -> None:
+    """Write a whole run as JSON, or its verdicts as CSV."""
+    from hawthorn.server.audit import Audit
+    from hawthorn.strategies import SettingError
+
+    if not json_file and not csv_file:
+        raise SettingError("nowhere to export to: write --json FILE or --csv FILE, or - for standard output")
+    with Audit.open(audit, create=False) as opened:
+        found = opened.find_run(run)
+        contributions = opened.contributions(run)
+        content = document(found, opened.rounds(run), contributions)
+        if geometry:
+            add_geometry(content, opened)
+    if json_file:
+        write_json(json_file, content)
+    if csv_file:
+        write_csv(csv_file, run, contributions)
+
+
+def document(run: Run, rounds: Sequence[Round], contributions: Sequence[Contribution]) -> dict[str, Any]:
+    """A run with its rounds and verdicts, as plain data without NaN."""
+    by_round: dict[int, list[dict[str, Any]]] = {one.number: [] for one in rounds}
+    for one in contributions:
+        by_round[one.round].append({"client": one.client, "admitted": one.admitted, **asdict(one.verdict)})
+    return plain(
+        asdict(run)
+        | {
+            "rounds": [
+                {
+                    "round": one.number,
+                    "skipped": one.skipped,
+                    "seconds": one.seconds,
+                    "metrics": one.metrics,
+                    "verdicts": by_round[one.number],
+                }
+                for one in rounds
+            ]
+        }
+    )
+
+
+def add_geometry(content: dict[str, Any], audit: Audit) -> None:
+    """Put Gram matrix and squared distances into each round; their rows are its admitted clients, in order."""
+    for one in content["rounds"]:
+        geometry = audit.geometry(content["id"], one["round"])
+        if geometry is not None:
+            matrices = {"gram": geometry.gram, "squared_distances": geometry.squared_distances}
+            one["geometry"] = plain({name: matrix.tolist() for name, matrix in matrices.items()})
+
+
+def plain(value: Any) -> Any:
+    """The same data with None for NaN and infinity, for which JSON has no number.
+
+    >>> plain({"a": [1.0, float("nan")]})
+    {'a': [1.0, None]}
+    """
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if isinstance(value, Mapping):
+        return {name: plain(item) for name, item in cast("Mapping[str, Any]", value).items()}
+    if isinstance(value, list | tuple):
+        return [plain(item) for item in cast("Sequence[Any]", value)]
+    return value
+
+
+def run_table(runs: Sequence[Run]) -> Table:
+    """One line per run."""
+    table = made_table("Runs", "run", "name", "started", "finished", "status", "task", "defense")
+    for run in runs:
+        ending = run.status if run.error is None else f"{run.status}: {run.error}"
+        settings = [str(run.settings.get(name, "")) for name in ("task", "defense")]
+        add_row(table, run.id, run.name, run.started, run.finished or "", ending, *settings)
+    return table
+
+
+def round_table(rounds: Sequence[Round], contributions: Sequence[Contribution]) -> Table:
+    """One line per round: how many replies came to what, and how the model did."""
+    names = sorted({name for one in rounds for name in one.metrics})
+    table = made_table("Rounds", "round", "accepted", "rejected", "refused", "seconds", *names, "skipped")
+    for one in rounds:
+        replies = [reply for reply in contributions if reply.round == one.number]
+        accepted = sum(reply.verdict.accepted for reply in replies)
+        refused = sum(not reply.admitted for reply in replies)
+        counts = (accepted, len(replies) - accepted - refused, refused)
+        metrics = [shown(one.metrics.get(name)) for name in names]
+        add_row(table, one.number, *counts, f"{one.seconds:.2f}", *metrics, one.skipped or "")
+    return table
+
+
+def contribution_table(run: Run, round: int, contributions: Sequence[Contribution]) -> Table:
+    """One line per reply of a round."""
+    names = score_names(contributions)
+    title = f"Run {run.id}, round {round}"
+    table = made_table(title, "client", "verdict", "weight", "p", *names, "reason")
+    for one in contributions:
+        verdict = one.verdict
+        word = "refused" if not one.admitted else "accepted" if verdict.accepted else "rejected"
+        scores = [shown(verdict.scores.get(name)) for name in names]
+        add_row(table, one.client, word, shown(verdict.weight), shown(verdict.p_value), *scores, verdict.reason)
+    return table
+
+
+def score_names(contributions: Sequence[Contribution]) -> list[str]:
+    """The scores that any of these replies has, in the order they first appear."""
+    return list(dict.fromkeys(name for one in contributions for name in one.verdict.scores))
+
+
+def write_csv(where: str, run: int, contributions: Sequence[Contribution]) -> None:
+    """Write one line per reply; a score has a column of its own."""
+    names = score_names(contributions)
+    with opened_text(where) as file:
+        writer = csv.writer(file)
+        writer.writerow(["run", "round", "client", "admitted", "accepted", "weight", "p_value", *names, "reason"])
+        for one in contributions:
+            verdict = one.verdict
+            scores = [verdict.scores.get(name, "") for name in names]
+            numbers = [verdict.weight, "" if math.isnan(verdict.p_value) else verdict.p_value]
+            row = [run, one.round, one.client, one.admitted, verdict.accepted, *numbers, *scores]
+            writer.writerow([*row, printable(verdict.reason)])
+
+
+def write_json(where: str, content: object) -> None:
+    """Write `content` as JSON to a file, or to standard output for `-`."""
+    with opened_text(where) as file:
+        json.dump(content, file, indent=2, allow_nan=False)
+        file.write("\n")
+
+
+@contextmanager
+def opened_text(where: str) -> Generator[TextIO]:
+    """The text file at `where`, or standard output for `-`; raises `SettingError` if it cannot be written."""
+    from hawthorn.strategies import SettingError
+
+    if where == "-":
+        yield sys.stdout
+        return
+    try:
+        file = Path(where).open("w", encoding="utf-8", newline="")  # noqa: SIM115
+    except OSError as error:
+        raise SettingError(f"cannot write {where!r}: {error.strerror}; write the path of a file") from error
+    with file:
+        yield file
+
+
+def made_table(title: str, *columns: str) -> Table:
+    """A table without rows."""
+    from rich.table import Table
+
+    table = Table(title=title, title_justify="left")
+    for column in columns:
+        table.add_column(column, overflow="fold")
+    return table
+
+
+def add_row(table: Table, *cells: object) -> None:
+    """Add one line of cells. None of them is read as markup, because clients have a say in their text."""
+    from rich.text import Text
+
+    table.add_row(*(Text(printable(str(cell))) for cell in cells))
+
+
+def show_table(*tables: Table) -> None:
+    """Print tables to standard output."""
+    from rich.console import Console
+
+    Console().print(*tables, sep="\n")
+
+
+def printable(text: str) -> str:
+    r"""The text with escapes in place of control characters, which could drive a terminal.
+
+    >>> printable("a\x1b[2J")
+    'a\\x1b[2J'
+    """
+    return "".join(character if character.isprintable() else repr(character)[1:-1] for character in text)
+
+
+def shown(value: float | Sequence[float] | None) -> str:
+    """A number or numbers, to three digits; empty where there is none.
+
+    >>> shown(0.12345), shown([1.0, 2.0]), shown(float("nan"))
+    ('0.123', '1 2', '')
+    """
+    if value is None:
+        return ""
+    if isinstance(value, Sequence):
+        return " ".join(shown(item) for item in value)
+    return "" if math.isnan(value) else f"{value:.3g}"

@@ -1,0 +1,102 @@
+"""The ServerApp: one hedged federation, as the run config says."""
+
+from __future__ import annotations
+
+import logging
+import random
+import time
+from collections.abc import Callable, Generator
+from contextlib import contextmanager
+
+from flwr.app import ArrayRecord, Context, MetricRecord
+from flwr.serverapp import Grid, ServerApp
+from hawthorn.strategies import RobustStrategy, SettingError
+
+from .audit import Audit, RunAudit
+from .inner import inner_strategy
+from .settings import Settings, function_named
+
+logger = logging.getLogger(__name__)
+
+Evaluate = Callable[[int, ArrayRecord], MetricRecord | None]
+
+app = ServerApp()
+
+
+@app.main()
+def main(grid: Grid, context: Context) -> None:
+    """Run the federation. Settings that cannot work raise `SettingError` before any client is asked for anything."""
+    settings = Settings.parse(context.run_config)
+    with run_audit(settings, name=f"flwr run {context.run_id}") as audit:
+        random.seed(settings.seed)  # Flower's strategies sample nodes with the global generator
+        arrays: ArrayRecord = function_named("model", settings.model)(settings.run_config())
+        evaluate = audited(holdout(settings), audit)
+        strategy = RobustStrategy(
+            inner_strategy(
+                settings.inner,
+                fraction_train=settings.fraction_train,
+                fraction_evaluate=settings.fraction_evaluate,
+                # a node that leaves must not stop the rounds of those that stay
+                min_train_nodes=1,
+                min_evaluate_nodes=1,
+                min_available_nodes=1,
+            ),
+            settings.recipe,
+            observers=[audit] if audit else [],
+        )
+        wait_for_nodes(grid, settings.clients, settings.wait)
+        result = strategy.start(
+            grid=grid,
+            initial_arrays=arrays,
+            num_rounds=settings.rounds,
+            timeout=settings.reply_timeout,
+            evaluate_fn=evaluate,
+        )
+    for round, metrics in result.evaluate_metrics_serverapp.items():
+        logger.info("round %d: %s", round, dict(metrics))
+
+
+def holdout(settings: Settings) -> Evaluate | None:
+    """The evaluation on the server's own data that the setting `holdout` names, if it names one."""
+    return function_named("holdout", settings.holdout)(settings.run_config()) if settings.holdout else None
+
+
+def audited(evaluate: Evaluate | None, audit: RunAudit | None) -> Evaluate | None:
+    """The same evaluation, its metrics written to the audit."""
+    if evaluate is None or audit is None:
+        return evaluate
+
+    def evaluate_and_record(round: int, arrays: ArrayRecord) -> MetricRecord | None:
+        metrics = evaluate(round, arrays)
+        if metrics is not None:
+            audit.evaluated(round, metrics)
+        return metrics
+
+    return evaluate_and_record
+
+
+@contextmanager
+def run_audit(settings: Settings, *, name: str) -> Generator[RunAudit | None]:
+    """The audit of this run, or None where the settings ask for none."""
+    if not settings.audit:
+        yield None
+        return
+    with Audit.open(settings.audit) as audit, audit.run(settings.run_config(), name=name) as run:
+        logger.info("run %d of the audit %s", run.id, settings.audit)
+        yield run
+
+
+def wait_for_nodes(grid: Grid, expected: int, seconds: float) -> None:
+    """Return once `expected` nodes are connected; raises `SettingError` if that takes longer than `seconds`."""
+    end = time.monotonic() + seconds
+    connected = -1
+    while (found := len(list(grid.get_node_ids()))) < expected:
+        if time.monotonic() >= end:
+            raise SettingError(
+                f"{found} of clients={expected} nodes connected within wait={seconds:g} seconds: start more, write "
+                f"clients={found}, or in a simulation give flwr run --federation-config 'num-supernodes={expected}'"
+            )
+        if found != connected:
+            logger.warning("%d of %d nodes are connected; waiting %g s for the rest", found, expected, seconds)
+            connected = found
+        time.sleep(0.2)

@@ -1,0 +1,190 @@
+"""The settings of a federation: one table, read from Flower's run config.
+
+Each field of `Settings` is a setting: its default, what it must be and what it means stand beside it. `pyproject.toml`
+declares the same names and defaults under `[tool.flwr.app.config]`, because `flwr run -c` overrides only declared keys.
+"""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, fields, replace
+from typing import Any, cast
+
+import numpy as np
+from hawthorn.strategies import Defense, SettingError
+from hawthorn.strategies.contract import nearest
+
+from .inner import inner_strategy
+from .kinds import Kind, Scalar, count_or_share, function_name, number, text, tolerated, whole
+
+
+@dataclass(frozen=True)
+class Setting:
+    """One row of the table; `name` is the key in the run config."""
+
+    name: str
+    default: Scalar
+    kind: Kind
+    meaning: str
+
+
+def setting(default: Scalar, kind: Kind, meaning: str) -> Any:
+    """A field of `Settings`."""
+    return field(default=default, metadata={"kind": kind, "meaning": meaning})
+
+
+@dataclass(frozen=True)
+class Settings:
+    """The settings of one federation.
+
+    >>> settings = Settings.parse({"rounds": 3, "tolerated": 2})
+    >>> settings.rounds, settings.f
+    (3, 2)
+    """
+
+    task: str = setting(
+        "digits", text("a task such as 'digits'"), "what is learned: `digits`, `breast_cancer`, or `npz` with `data`"
+    )
+    data: str = setting(
+        "", text("a path", empty=True), "`.npz` file with `x_train, y_train, x_test, y_test`, for the task `npz`"
+    )
+    partition: str = setting(
+        "dirichlet(0.5)",
+        text("a partition such as 'iid'"),
+        "how examples are split over the clients: `iid`, or `dirichlet(a)`, more uneven the smaller `a` is",
+    )
+    seed: int = setting(1, whole(least=0), "start of every random choice")
+    rounds: int = setting(20, whole(least=1), "rounds of training")
+    clients: int = setting(10, whole(least=1), "nodes expected; the first round waits for them")
+    wait: float = setting(120.0, number(least=0), "seconds to wait for the expected nodes before the run fails")
+    reply_timeout: float = setting(3600.0, number(least=0, above=True), "seconds a round waits for replies")
+    hostile: int = setting(0, whole(least=0), "clients that attack, in a simulated attack")
+    attack: str = setting(
+        "",
+        text("an attack such as 'sign_flip'", empty=True),
+        "what they do, such as `sign_flip` or `backdoor(target=0) + model_replacement`; empty for nothing",
+    )
+    tolerated: str = setting(
+        "0.2", count_or_share(), "hostile clients the defense bears: a count, or a share of the replies"
+    )
+    defense: str = setting(
+        "trimmed_mean",
+        text("a defense such as 'nnm | trimmed_mean'", Defense.parse),
+        "the defense: `transform | ... | rule`, and after semicolons `scores=...` and `policy=...`",
+    )
+    inner: str = setting(
+        "fedavg",
+        text("a strategy such as 'fedavg'", inner_strategy),
+        "Flower strategy that gets the trusted update, with options: `fedadam(eta=0.01)`",
+    )
+    local_epochs: int = setting(2, whole(least=1), "epochs a client trains in a round")
+    local_steps: int = setting(0, whole(least=0), "training steps a client takes in a round at most; 0 for no limit")
+    batch_size: int = setting(32, whole(least=1), "examples in one training step of a client")
+    learning_rate: float = setting(0.1, number(least=0, above=True), "learning rate of the clients")
+    fraction_train: float = setting(1.0, number(least=0, most=1, above=True), "share of the nodes that train per round")
+    fraction_evaluate: float = setting(1.0, number(least=0, most=1), "share of the nodes that evaluate after a round")
+    model: str = setting(
+        "hawthorn.client.provider:initial_arrays",
+        text("a function as 'package.module:function'", function_name),
+        "function of the run config that gives the initial model, an `ArrayRecord`",
+    )
+    holdout: str = setting(
+        "hawthorn.client.provider:holdout",
+        text("a function as 'package.module:function'", function_name, empty=True),
+        "function of the run config that gives `evaluate(round, arrays)` on data the server has; empty for none",
+    )
+    audit: str = setting(
+        "",
+        text("a path or a database URL", empty=True),
+        "audit database: an SQLite file or a URL; empty for none",
+    )
+
+    @classmethod
+    def parse(cls, run_config: Mapping[str, object]) -> Settings:
+        """The settings in a run config; what it leaves out has its default.
+
+        A key with a dot belongs to a table of the app's own, such as `[tool.flwr.app.config.mine]`, and is left alone.
+        Raises `SettingError` for any other unknown key, for a wrong value and for values that contradict each other.
+        """
+        values: dict[str, Any] = {}
+        for name, value in run_config.items():
+            if "." in name:
+                continue
+            if name not in TABLE:
+                raise SettingError(f"no setting named {name!r}; {nearest(name, list(TABLE))}")
+            values[name.replace("-", "_")] = _read(TABLE[name], value)
+        settings = cls(**values)
+        settings._agree()
+        return settings
+
+    def _agree(self) -> None:
+        if self.hostile > self.clients:
+            raise SettingError(f"hostile must be at most clients={self.clients}, got {self.hostile}")
+        if self.hostile and not self.attack:
+            raise SettingError(f"hostile={self.hostile} clients need an attack: write attack='sign_flip', or hostile=0")
+        if self.task == "npz" and not self.data:
+            raise SettingError("task='npz' needs a file: write data='/path/to/file.npz'")
+        replies = max(1, int(self.fraction_train * self.clients))
+        # the rule itself is asked whether it can work with as many rows as there will be
+        trial = replace(self.recipe, policy="none")(np.eye(replies))
+        if trial.skipped:
+            raise SettingError(
+                f"defense={self.defense!r} cannot work with the {replies} replies a round will have "
+                f"(clients={self.clients}, fraction-train={self.fraction_train:g}): {trial.skipped}; "
+                "write more clients or a smaller tolerated"
+            )
+
+    @property
+    def f(self) -> int | float:
+        """The hostile clients tolerated: a count, or a share of the replies."""
+        return tolerated(self.tolerated)
+
+    @property
+    def recipe(self) -> Defense:
+        """The defense; it bears `f` hostile clients unless its text says otherwise."""
+        written = [part.partition("=")[0].strip() for part in self.defense.split(";")[1:]]
+        return Defense.parse(self.defense, f=None if "f" in written else self.f)
+
+    def run_config(self) -> dict[str, Scalar]:
+        """The settings as a run config: the keys of `pyproject.toml`, with plain values."""
+        return {name: getattr(self, name.replace("-", "_")) for name in TABLE}
+
+
+TABLE: dict[str, Setting] = {
+    (name := column.name.replace("_", "-")): Setting(name, cast(Scalar, column.default), **column.metadata)
+    for column in fields(Settings)
+}
+
+
+def _read(row: Setting, value: object) -> Scalar:
+    try:
+        return row.kind.read(value)
+    except SettingError as error:
+        raise SettingError(f"{row.name}: {error}") from error
+    except ValueError:
+        default = f"the default is {row.name}={row.default!r}"
+        raise SettingError(f"{row.name} must be {row.kind.words}, got {value!r}; {default}") from None
+
+
+def markdown() -> str:
+    """The table of settings as a Markdown table, for the documentation."""
+    lines = ["| setting | default | meaning |", "|---|---|---|"]
+    for row in TABLE.values():
+        default = "" if row.default == "" else f"`{row.default}`"
+        cells = [cell.replace("|", "\\|") for cell in (f"`{row.name}`", default, row.meaning)]
+        lines.append(f"| {' | '.join(cells)} |")
+    return "\n".join(lines) + "\n"
+
+
+def function_named(name: str, path: str) -> Callable[..., Any]:
+    """The function at the import path that setting `name` gives; raises `SettingError`."""
+    module_name, _, attribute = path.partition(":")
+    try:
+        module = importlib.import_module(module_name)
+    except ImportError as error:
+        raise SettingError(f"{name}={path!r} cannot be imported: {error}") from error
+    found = getattr(module, attribute, None)
+    if not callable(found):
+        raise SettingError(f"{name}={path!r}: no function {attribute!r} there; {nearest(attribute, dir(module))}")
+    return found
