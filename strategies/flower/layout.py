@@ -1,0 +1,120 @@
+"""The layout of the model that was sent. It is law: what comes back into the model has its names, shapes and dtypes."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from flwr.app import Array, ArrayRecord
+from numpy.typing import NDArray
+
+from ..errors import SettingError, UpdateError
+
+FLOATS = (np.dtype(np.float16), np.dtype(np.float32), np.dtype(np.float64))
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where one array of the model lies: in `columns` of a row, or beside the rows (None) if it holds integers."""
+
+    dtype: np.dtype[Any]
+    shape: tuple[int, ...]
+    columns: slice | None
+
+
+@dataclass(frozen=True, eq=False)
+class Model:
+    """The model as sent: its arrays' places by name, its numbers as one row `(d,)`, and its integer arrays beside it.
+
+    Rows are float32 unless the model has float64 arrays.
+    """
+
+    record: ArrayRecord
+    places: Mapping[str, Place]
+    row: NDArray[Any]
+    integers: Mapping[str, NDArray[Any]]
+
+    @classmethod
+    def sent(cls, record: ArrayRecord) -> Model:
+        """The model in `record`; raises `SettingError` for one that cannot be aggregated.
+
+        >>> model = Model.sent(ArrayRecord([np.ones((2, 3), np.float32), np.array(7)]))
+        >>> model.row.shape, model.integers
+        ((6,), {'1': array(7)})
+        """
+        arrays = {name: array.numpy() for name, array in record.items()}
+        places: dict[str, Place] = {}
+        width = 0
+        for name, array in arrays.items():
+            columns = None
+            if array.dtype in FLOATS:
+                columns = slice(width, width + array.size)
+                width += array.size
+            elif array.dtype.kind not in "iub":
+                raise SettingError(f"the model's arrays must hold numbers, but {name!r} has dtype {array.dtype}")
+            places[name] = Place(array.dtype, array.shape, columns)
+        if width == 0:
+            raise SettingError(
+                "the model must have floating-point arrays, but has none: tree ensembles cannot be aggregated robustly"
+            )
+        double = any(place.dtype == np.float64 for place in places.values())
+        row = np.empty(width, np.float64 if double else np.float32)
+        for name, place in places.items():
+            if place.columns is not None:
+                row[place.columns] = arrays[name].ravel()
+                if not finite(arrays[name]):
+                    raise SettingError(f"the model must be finite, but {name!r} holds NaN or infinity")
+        integers = {name: arrays[name] for name, place in places.items() if place.columns is None}
+        return cls(record, places, row, integers)
+
+    def moved(self, update: NDArray[Any]) -> ArrayRecord:
+        """The model after an update `(d,)`; its integer arrays are as sent, but in float64: optimizers scale in place.
+
+        Raises `UpdateError` if the sum does not fit the model's dtypes.
+        """
+        with np.errstate(over="ignore"):  # told by lawful
+            row = self.row + update
+        arrays = {name: row[p.columns].reshape(p.shape) for name, p in self.places.items() if p.columns is not None}
+        record = self.lawful(arrays | dict(self.integers))
+        record.update({name: Array(array.astype(np.float64)) for name, array in self.integers.items()})
+        return record
+
+    def lawful(self, arrays: Mapping[str, NDArray[Any]]) -> ArrayRecord:
+        """A record of `arrays` in this model's order, shapes and dtypes.
+
+        Raises `UpdateError` for arrays that are missing, have another shape, or hold a number that is not finite.
+        """
+        if arrays.keys() != self.places.keys():
+            raise UpdateError(f"expected the arrays {sorted(self.places)}, got {sorted(arrays)}")
+        lawful: dict[str, Array] = {}
+        for name, place in self.places.items():
+            array = np.asarray(arrays[name])
+            if array.shape != place.shape:
+                raise UpdateError(f"expected array {name!r} of shape {place.shape}, got {array.shape}")
+            with np.errstate(over="ignore", invalid="ignore"):  # what does not fit becomes infinite, and is told below
+                array = array.astype(place.dtype, copy=False)
+            if not finite(array):
+                raise UpdateError(f"array {name!r} holds NaN, infinity or numbers that {place.dtype} cannot hold")
+            lawful[name] = Array(array)
+        return ArrayRecord(lawful)
+
+
+def finite(array: NDArray[Any]) -> bool:
+    """Whether every number is finite, found without a temporary array (NaN is its own minimum)."""
+    return array.size == 0 or (math.isfinite(array.min()) and math.isfinite(array.max()))
+
+
+def middle(stacked: NDArray[Any]) -> NDArray[Any]:
+    """The median over the first axis of integers, in their dtype; of two middle values the mean, rounded down.
+
+    >>> middle(np.array([[1, 9], [4, 7], [2, 8], [100, 8]])).tolist()
+    [3, 8]
+    """
+    ordered = np.sort(stacked, axis=0)
+    low, high = ordered[(len(ordered) - 1) // 2], ordered[len(ordered) // 2]
+    if stacked.dtype == np.bool_:
+        return low & high
+    return low // 2 + high // 2 + (low % 2 + high % 2) // 2  # never more than high, so it cannot overflow

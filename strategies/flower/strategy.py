@@ -1,0 +1,237 @@
+"""RobustStrategy: a hedge around any Flower strategy."""
+
+from __future__ import annotations
+
+import logging
+import math
+import time
+from collections import Counter
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any
+
+import numpy as np
+from flwr.app import ArrayRecord, ConfigRecord, Message, MetricRecord, RecordDict
+from flwr.serverapp import Grid
+from flwr.serverapp.strategy import Bulyan, Result, Strategy
+from numpy.typing import NDArray
+
+from ..defense import Defense, Outcome
+from ..errors import AuditError, SettingError, UpdateError
+from .admission import Admission, Admitted
+from .grid import StreamingGrid
+from .layout import Model, middle
+from .metrics import capped, merged, well_formed
+from .record import RoundRecord
+
+logger = logging.getLogger(__name__)
+
+
+class RobustStrategy(Strategy):
+    """Any Flower strategy, given one trusted reply per round in the place of the clients' replies.
+
+    The wrapped strategy samples and configures as ever. Replies are admitted one by one, the defense judges and
+    combines them, and `inner` aggregates the result as if it had been its only client, so that server optimizers keep
+    working. What comes out has the names, shapes and dtypes of the model that went in, whatever `inner` returns.
+
+    `defense` defaults to `Defense()`. `observers` are called with every `RoundRecord`; an `AuditError` of theirs ends
+    the run, since a run without its audit is not the one that was asked for; anything else they raise is logged.
+    Claimed example counts weigh metrics only, and at most `most_examples`, by default four times the median claim.
+
+    >>> from flwr.serverapp.strategy import FedAvg
+    >>> strategy = RobustStrategy(FedAvg(fraction_train=0.5), Defense("krum", f=2))
+    """
+
+    def __init__(
+        self,
+        inner: Strategy,
+        defense: Defense | None = None,
+        *,
+        observers: Sequence[Callable[[RoundRecord], None]] = (),
+        most_examples: float | None = None,
+    ) -> None:
+        _check(inner, defense, most_examples)
+        self.inner = inner
+        self.defense = Defense() if defense is None else defense
+        self.observers = tuple(observers)
+        self.most_examples = most_examples
+        self.counted_by = _setting(inner, "weighted_by_key", "num-examples")
+        self.state: dict[str, Any] | None = None
+        self.last_round: RoundRecord | None = None
+        self._model: Model | None = None
+        self._trained: list[Message] = []
+        self._evaluated: list[Message] = []
+        self._started = 0.0
+        self._buffer: NDArray[Any] = np.empty((0, 0), np.float32)
+
+    def summary(self) -> None:
+        """Log the defense, then what the wrapped strategy logs."""
+        logger.info("%s is defended by %s", type(self.inner).__name__, self.defense)
+        self.inner.summary()
+
+    def start(
+        self,
+        grid: Grid,
+        initial_arrays: ArrayRecord,
+        num_rounds: int = 3,
+        timeout: float = 3600,
+        train_config: ConfigRecord | None = None,
+        evaluate_config: ConfigRecord | None = None,
+        evaluate_fn: Callable[[int, ArrayRecord], MetricRecord | None] | None = None,
+    ) -> Result:
+        """The result of a run, as of Flower's own `start`; replies are taken one by one as they arrive."""
+        streaming = StreamingGrid(grid)
+        return super().start(streaming, initial_arrays, num_rounds, timeout, train_config, evaluate_config, evaluate_fn)
+
+    def configure_train(
+        self, server_round: int, arrays: ArrayRecord, config: ConfigRecord, grid: Grid
+    ) -> Iterable[Message]:
+        """The wrapped strategy's messages; what was sent to whom is remembered.
+
+        Raises `SettingError` for a model that cannot be aggregated.
+        """
+        self._started = time.perf_counter()
+        self._model = Model.sent(arrays)
+        # a list, as grids walk it twice; they fill in the message ids as they send
+        self._trained = list(self.inner.configure_train(server_round, arrays, config, grid))
+        return self._trained
+
+    def aggregate_train(self, server_round: int, replies: Iterable[Message]) -> tuple[ArrayRecord, MetricRecord | None]:
+        """The new model, or the one that was sent if the round was skipped, and the accepted clients' metrics."""
+        if self._model is None:
+            raise SettingError("call configure_train before aggregate_train: updates are differences from what it sent")
+        admission = self._admission(self._model, replies)
+        outcome = self._outcome(admission)
+        arrays, metrics, skipped = self._aggregate(server_round, admission, outcome)
+        nodes = [admitted.node for admitted in admission.admitted]
+        self.last_round = RoundRecord(
+            round=server_round,
+            verdicts=dict(zip(nodes, outcome.verdicts, strict=True)) if outcome else {},
+            refused=admission.refused,
+            skipped=skipped,
+            geometry=outcome.geometry if outcome else None,
+            seconds=time.perf_counter() - self._started,
+        )
+        self._tell(self.last_round)
+        return self._model.record if arrays is None else arrays, metrics
+
+    def configure_evaluate(
+        self, server_round: int, arrays: ArrayRecord, config: ConfigRecord, grid: Grid
+    ) -> Iterable[Message]:
+        """The wrapped strategy's messages; who was asked is remembered."""
+        self._evaluated = list(self.inner.configure_evaluate(server_round, arrays, config, grid))
+        return self._evaluated
+
+    def aggregate_evaluate(self, server_round: int, replies: Iterable[Message]) -> MetricRecord | None:
+        """The wrapped strategy's aggregate of the well-formed replies, None without any.
+
+        A client whose update of this round was refused or rejected is not listened to here either.
+        """
+        distrusted: set[int] = set()
+        if self.last_round is not None and self.last_round.round == server_round:
+            accepted = {node for node, verdict in self.last_round.verdicts.items() if verdict.accepted}
+            distrusted = {message.metadata.dst_node_id for message in self._trained} - accepted
+        clean = well_formed(replies, self._evaluated, distrusted, self.counted_by, self.most_examples)
+        return self.inner.aggregate_evaluate(server_round, clean) if clean else None
+
+    def _admission(self, model: Model, replies: Iterable[Message]) -> Admission:
+        """The round's admission after every reply has been through it."""
+        capacity, width, dtype = len(self._trained), len(model.row), model.row.dtype
+        if self._buffer.dtype != dtype or self._buffer.shape[1] != width or self._buffer.shape[0] < capacity:
+            self._buffer = np.empty((capacity, width), dtype)
+        admission = Admission(model, self._trained, self._buffer, self.counted_by)
+        for reply in replies:
+            admission.admit(reply)
+            del reply  # the next one must not arrive beside it
+        admission.close()
+        return admission
+
+    def _outcome(self, admission: Admission) -> Outcome | None:
+        """What the defense makes of the admitted rows; None without any."""
+        if not admission.admitted:
+            return None
+        clients = [str(admitted.node) for admitted in admission.admitted]
+        outcome = self.defense(admission.rows, clients=clients, state=self.state)
+        self.state = outcome.state
+        return outcome
+
+    def _aggregate(
+        self, server_round: int, admission: Admission, outcome: Outcome | None
+    ) -> tuple[ArrayRecord | None, MetricRecord | None, str | None]:
+        """The new model and metrics, or why there are none."""
+        if outcome is None or outcome.update is None:
+            return None, None, outcome.skipped if outcome else _why_empty(admission)
+        accepted = [a for a, verdict in zip(admission.admitted, outcome.verdicts, strict=True) if verdict.accepted]
+        model = admission.model
+        name = type(self.inner).__name__
+        try:
+            trusted = model.moved(outcome.update)
+        except UpdateError as error:
+            return None, None, f"the robust update does not fit the model: {error}"
+        arrays, metrics = self.inner.aggregate_train(server_round, self._trusted(trusted, accepted))
+        if arrays is None:
+            return None, metrics, f"{name} returned no arrays"
+        # integer arrays are counters, not parameters: what the wrapped strategy made of them is of no use
+        integers = {key: middle(np.stack([a.integers[key] for a in accepted])) for key in model.integers}
+        try:
+            returned = {key: array.numpy() for key, array in arrays.items()} | integers
+            return model.lawful(returned), metrics, None
+        except UpdateError as error:
+            return None, None, f"{name} returned what does not fit the model: {error}"
+
+    def _trusted(self, arrays: ArrayRecord, accepted: Sequence[Admitted]) -> list[Message]:
+        """The one reply handed to the wrapped strategy, named as most clients name theirs."""
+        weights = capped([admitted.examples for admitted in accepted], self.most_examples)
+        metrics = merged([admitted.claims for admitted in accepted], weights, self.counted_by)
+        (arrays_name, metrics_name), _ = Counter(admitted.names for admitted in accepted).most_common(1)[0]
+        asked = next(m for m in self._trained if m.metadata.dst_node_id == accepted[0].node)
+        # Bulyan aggregates nothing below 4f + 3 replies; of equal ones it returns that one
+        copies = 4 * self.inner.num_malicious_nodes + 3 if isinstance(self.inner, Bulyan) else 1
+        return [
+            Message(RecordDict({arrays_name: ArrayRecord(dict(arrays)), metrics_name: metrics.copy()}), reply_to=asked)
+            for _ in range(copies)
+        ]
+
+    def _tell(self, record: RoundRecord) -> None:
+        for observer in self.observers:
+            try:
+                observer(record)
+            except AuditError:
+                raise
+            except Exception:
+                logger.exception("an observer failed in round %d", record.round)
+
+
+def _why_empty(admission: Admission) -> str:
+    if not admission.roll.messages:
+        return "no client was asked"
+    return f"none of the {len(admission.roll.messages)} clients asked sent a usable reply"
+
+
+def _setting(strategy: Strategy, name: str, default: str) -> str:
+    """A strategy's setting, or that of the strategy it wraps in turn."""
+    found: object = strategy
+    while found is not None:
+        value: object = getattr(found, name, None)
+        if isinstance(value, str):
+            return value
+        found = getattr(found, "strategy", None)
+    return default
+
+
+def _check(inner: object, defense: object, most_examples: float | None) -> None:
+    """Raise `SettingError` for what cannot be wrapped or run."""
+    if not isinstance(inner, Strategy):
+        raise SettingError(f"RobustStrategy wraps a flwr.serverapp.strategy such as FedAvg(), got {inner!r}")
+    if defense is not None and not isinstance(defense, Defense):
+        raise SettingError(f"write Defense.parse({str(defense)!r}, f=...) instead of {defense!r}")
+    if most_examples is not None and not (math.isfinite(most_examples) and most_examples > 0):
+        raise SettingError(f"most_examples must be a finite positive number, got {most_examples!r}")
+    if getattr(inner, "accountant", None) is not None:
+        raise SettingError(
+            "privacy accounting needs every client's own reply; pass accountant=None to wrap the strategy"
+        )
+    if hasattr(inner, "clipping_norm"):
+        logger.warning(
+            "%s calibrates its noise to a mean over clients; of a robust update it guarantees no privacy",
+            type(inner).__name__,
+        )
