@@ -1,8 +1,8 @@
 """The client's app, ready for Flower: it trains and judges the models it is sent on its own share of a task.
 
-Which share, and how to train, stands in the node config (`partition-id`, `num-partitions`) and the run config, both read
-at every call. A client that the run config makes hostile poisons its examples, or its update, as `attack` says; where
-`attack` is a colluding one it stays honest, because only a simulation's server side knows the honest updates.
+Which share, and how to train, stands in the node config (`partition-id`, `num-partitions`) and the run config, both
+read at every call. A client that the run config makes hostile poisons its examples, or its update, as `attack` says;
+where `attack` is a colluding one it stays honest, because only a simulation's server side knows the honest updates.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ def trained(message: Message, context: Context) -> Message:
 
 @app.evaluate()
 def evaluated(message: Message, context: Context) -> Message:
-    """How well the model does on the fifth of the client's examples that it does not train on."""
+    """How well the model does on the tenth of the client's examples that it does not train on."""
     assignment = Assignment.of(context)
     _, examples = assignment.examples
     model = assignment.task.model(assignment.seed)

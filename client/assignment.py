@@ -1,4 +1,4 @@
-"""What one client is to do, read from Flower's context: its share of a task, how it trains, and whether it is hostile."""
+"""What one client is to do, read from Flower's context: its share of a task, how to train, whether it is hostile."""
 
 from __future__ import annotations
 
@@ -9,7 +9,6 @@ from typing import TypeVar
 
 import numpy as np
 from flwr.app import Context
-
 from hawthorn.strategies.errors import SettingError
 
 from .attacks import Recipe, hostile_clients
@@ -83,11 +82,14 @@ class Assignment:
 
     @property
     def examples(self) -> tuple[Examples, Examples]:
-        """The client's own examples: four fifths to train on, and one fifth to judge the model by."""
+        """The client's own examples: nine tenths to train on, and one tenth to judge the model by.
+
+        Both hold at least one; a lone example serves for both.
+        """
         part = _parts(self.task, self.partition, self.clients, self.seed)[self.client]
-        kept = len(part) // 5
-        training, held_out = part[kept:], part[:kept] if kept else part
-        return self.task.train[training], self.task.train[held_out]
+        kept = max(1, len(part) // 10)
+        training = part[kept:] if len(part) > 1 else part
+        return self.task.train[training], self.task.train[part[:kept]]
 
     def random(self, purpose: int, server_round: int = 0) -> np.random.Generator:
         """A random stream of this client's own for one purpose in one round."""

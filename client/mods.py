@@ -9,7 +9,6 @@ import numpy.typing as npt
 from flwr.app import Array, ArrayRecord, Context, Error, Message
 from flwr.clientapp.typing import ClientAppCallable
 from flwr.common.constant import ErrorCode
-
 from hawthorn.strategies.errors import HawthornError
 
 from .assignment import Assignment

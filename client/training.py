@@ -1,9 +1,9 @@
-"""Local training and evaluation of a model, the same bits for the same seed, and its way into Flower's records and back."""
+"""Local training and evaluation of a model, the same bits for the same seed; its way into Flower's records and back."""
 
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from dataclasses import dataclass
 from itertools import islice
 
@@ -72,13 +72,13 @@ def _batches(count: int, epochs: int, batch_size: int, seed: int) -> Iterator[to
     """Index tensors, every example once per epoch."""
     generator = torch.Generator().manual_seed(seed)
     for _ in range(epochs):
-        yield from torch.randperm(count, generator=generator).split(batch_size)
+        yield from torch.split(torch.randperm(count, generator=generator), batch_size)
 
 
 def logits(model: torch.nn.Module, x: Floats) -> torch.Tensor:
     """What the model says of each example, `(N, classes)`."""
     with one_thread(), torch.inference_mode():
-        return torch.cat([model(batch) for batch in torch.from_numpy(x).split(BATCH)])
+        return torch.cat([model(batch) for batch in torch.split(torch.from_numpy(x), BATCH)])
 
 
 def predictions(answers: torch.Tensor) -> Labels:
@@ -107,7 +107,7 @@ def evaluate(model: torch.nn.Module, examples: Examples) -> Metrics:
 
 
 @contextlib.contextmanager
-def one_thread() -> Iterator[None]:
+def one_thread() -> Generator[None]:
     """Torch on one core: small models lose time on more, and sums would depend on how many a machine has."""
     threads = torch.get_num_threads()
     torch.set_num_threads(1)

@@ -9,7 +9,6 @@ from statistics import NormalDist
 
 import numpy as np
 import numpy.typing as npt
-
 from hawthorn.strategies.contract import attack
 from hawthorn.strategies.errors import SettingError
 
@@ -52,8 +51,8 @@ def alie(honest: Updates, f: int, *, z: float | None = None) -> Updates:
 def largest_hidden_z(n: int, f: int) -> float:
     """The z of the paper: the normal quantile of (n - f - s) / (n - f), where s = floor(n / 2 + 1) - f.
 
-    s honest clients must lie beyond the hostile ones for these to be a majority together with them. Raises `SettingError`
-    where that quantile is no attack (z <= 0, as for small n) or does not exist (f of n is a majority already).
+    s honest clients must lie beyond the hostile ones for these to be a majority together with them. Raises
+    `SettingError` where that quantile is no attack (z <= 0, as for small n) or there is none (f of n is a majority).
 
     >>> round(largest_hidden_z(50, 24), 2)
     1.43

@@ -9,7 +9,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-
 from hawthorn.strategies.contract import attack
 from hawthorn.strategies.errors import SettingError
 
@@ -61,8 +60,8 @@ def backdoor(
 ) -> Examples:
     """The examples, a share of which carry a trigger and are labeled as `target`.
 
-    The trigger is a square patch of an image, or a few features of a row: see `Trigger`. The untouched examples keep the
-    model good at its task, which hides the attack.
+    The trigger is a square patch of an image, or a few features of a row: see `Trigger`. The untouched examples keep
+    the model good at its task, which hides the attack.
 
     Gu, Dolan-Gavitt, Garg, "BadNets", 2017, https://arxiv.org/abs/1708.06733; in a federation: Bagdasaryan et al.,
     AISTATS 2020, https://arxiv.org/abs/1807.00459
@@ -83,9 +82,9 @@ def backdoor(
 class Trigger:
     """A mark that a poisoned model obeys: `size` x `size` pixels of an image, or `size` neighboring features of a row.
 
-    `position` is the patch's upper left pixel (row, column); negative ones count from the lower right end. A row has only
-    the second number: its first marked feature. `value` None is the extreme of the range: white, 1, in an image; 3
-    standard deviations above the mean, rare but not impossible, in a row.
+    `position` is the patch's upper left pixel (row, column); negative ones count from the lower right end. A row has
+    only the second number: its first marked feature. `value` None is the extreme of the range: white, 1, in an image;
+    3 standard deviations above the mean, rare but not impossible, in a row.
     """
 
     size: int = 3

@@ -1,13 +1,12 @@
 """Attacks in which every hostile client changes its own update, knowing nobody else's.
 
-`own` holds the hostile clients' own updates, `(f, d)`; given `f`, the first f rows of a taller matrix are taken for them.
+`own` holds the hostile clients' own updates, `(f, d)`; given `f`, the first f rows of a taller matrix count.
 """
 
 from __future__ import annotations
 
 import numpy as np
 import numpy.typing as npt
-
 from hawthorn.strategies.contract import attack
 from hawthorn.strategies.errors import SettingError
 

@@ -10,7 +10,6 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import torch
-
 from hawthorn.strategies.contract import ATTACKS, Call, check_options
 from hawthorn.strategies.errors import SettingError
 
@@ -82,7 +81,7 @@ class Recipe:
         return examples
 
     def attacked(self, own: Updates, *, clients: int, hostile: int, rng: Random = None) -> Updates:
-        """The updates `(f, d)` that hostile clients send instead of their own; a `boost` left open is clients / hostile."""
+        """What hostile clients send instead of their own updates `(f, d)`; a `boost` left open is clients / hostile."""
         for call in self.own:
             own = _applied(call, own, {"boost": clients / max(hostile, 1)}, rng=rng)
         return own
@@ -141,10 +140,10 @@ def hostile_clients(clients: int, hostile: int, seed: int) -> frozenset[int]:
 def attack_success(recipe: Recipe, model: torch.nn.Module, test: Examples, task: Task) -> float | None:
     """The share of test examples of which the model says what the attack wants; None for attacks without such a wish.
 
-    An attack on data wants the labels it teaches: carried out in full on the test examples, it changes some of their labels,
-    and these examples count. For a backdoor they are those of other classes with the trigger on, for a targeted flip those
-    of the source class, for a label flip all but a middle class that stays as it is. Untargeted attacks on updates, and
-    colluding ones, wish for nothing in particular.
+    An attack on data wants the labels it teaches: carried out in full on the test examples, it changes the labels of
+    some, and these count. For a backdoor they are those of other classes with the trigger on, for a targeted flip those
+    of the source class, for a label flip all but a middle class that stays as it is. Attacks on updates, and colluding
+    ones, wish for nothing in particular.
     """
     wanted = Examples(test.x, test.y, task.classes)
     for call in recipe.data:

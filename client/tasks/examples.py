@@ -9,7 +9,6 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import torch
-
 from hawthorn.strategies.errors import SettingError
 
 from .models import initialized
@@ -51,6 +50,21 @@ class Examples:
     def images(self) -> bool:
         """Whether these are images rather than rows of features."""
         return self.x.ndim > 2
+
+
+def train_and_test(examples: Examples, share: float = 0.2) -> tuple[Examples, Examples]:
+    """The examples in two: of every class, `share` goes to the second part, always the same ones.
+
+    >>> parts = train_and_test(Examples(np.zeros((10, 1), np.float32), np.repeat([0, 1], 5)))
+    >>> [part.y.tolist() for part in parts]
+    [[0, 0, 0, 0, 1, 1, 1, 1], [0, 1]]
+    """
+    rng = np.random.default_rng(0)
+    test = np.zeros(len(examples), dtype=bool)
+    for label in range(examples.classes):
+        members = rng.permutation(np.flatnonzero(examples.y == label))
+        test[members[: round(share * len(members))]] = True
+    return examples[~test], examples[test]
 
 
 @dataclass(frozen=True, eq=False)

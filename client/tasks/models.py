@@ -1,4 +1,4 @@
-"""Small models that train in milliseconds on one core: what a federation learns is not the point here, how it holds is."""
+"""Small models that train in milliseconds on one core: how a federation holds is the point here, not what it learns."""
 
 from __future__ import annotations
 
@@ -8,6 +8,14 @@ import torch
 from torch import Tensor, nn
 
 
+class Contrast(nn.Module):
+    """A layer that spreads images in [0, 1] over [-2, 2]: plain gradient descent learns much faster around zero."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Images of the same shape."""
+        return 4 * x - 2
+
+
 class ImageNetwork(nn.Module):
     """A network of two strided convolutions and one linear layer, for images `(N, H, W)` or `(N, H, W, C)`."""
 
@@ -15,6 +23,7 @@ class ImageNetwork(nn.Module):
         super().__init__()
         height, width, depth = (*shape, 1)[:3]
         quarter = ((height + 3) // 4) * ((width + 3) // 4)
+        self.contrast = Contrast()
         self.first = nn.Conv2d(depth, channels, kernel_size=3, stride=2, padding=1)
         self.second = nn.Conv2d(channels, 2 * channels, kernel_size=3, stride=2, padding=1)
         self.last = nn.Linear(2 * channels * quarter, classes)
@@ -22,19 +31,27 @@ class ImageNetwork(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Logits `(N, classes)`."""
         x = x.unsqueeze(1) if x.ndim == 3 else x.permute(0, 3, 1, 2)
-        x = torch.relu(self.second(torch.relu(self.first(x))))
+        x = torch.relu(self.second(torch.relu(self.first(self.contrast(x)))))
         return self.last(x.flatten(1))
 
 
 def dense_network(inputs: int, classes: int, hidden: int) -> nn.Module:
-    """A network with one hidden layer, or logistic regression if `hidden` is 0; images are flattened first."""
+    """A network with one hidden layer for rows of numbers, or logistic regression if `hidden` is 0."""
     if not hidden:
-        return nn.Sequential(nn.Flatten(), nn.Linear(inputs, classes))
-    return nn.Sequential(nn.Flatten(), nn.Linear(inputs, hidden), nn.ReLU(), nn.Linear(hidden, classes))
+        return nn.Sequential(nn.Linear(inputs, classes))
+    return nn.Sequential(nn.Linear(inputs, hidden), nn.ReLU(), nn.Linear(hidden, classes))
+
+
+def dense_image_network(pixels: int, classes: int, hidden: int) -> nn.Module:
+    """A network with one hidden layer for images so small that convolutions do not pay."""
+    return nn.Sequential(Contrast(), nn.Flatten(), dense_network(pixels, classes, hidden))
 
 
 def initialized(network: Callable[[], nn.Module], seed: int) -> nn.Module:
-    """The network with weights drawn from `seed` (He et al., ICCV 2015, https://arxiv.org/abs/1502.01852), biases zero."""
+    """The network with weights drawn from `seed`, biases zero.
+
+    He, Zhang, Ren, Sun, ICCV 2015, https://arxiv.org/abs/1502.01852
+    """
     generator = torch.Generator().manual_seed(seed)
     # On the meta device the layers' own initialization draws nothing from the global random state.
     with torch.device("meta"):

@@ -11,7 +11,6 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-
 from hawthorn.strategies.errors import SettingError
 
 from .examples import Examples, Floats, Labels, Task
@@ -39,7 +38,7 @@ def npz(path: Path) -> Task:
     labels = {side: _labels(path, f"y_{side}", arrays[f"y_{side}"]) for side in ("train", "test")}
     names = _class_names(path, arrays, labels)
     x_train, x_test = _scaled(path, arrays["x_train"], arrays["x_test"])
-    shape = x_train.shape[1:]
+    shape: tuple[int, ...] = x_train.shape[1:]
     return Task(
         name=path.stem,
         train=Examples(x_train, labels["train"], len(names)),

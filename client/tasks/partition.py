@@ -7,7 +7,6 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-
 from hawthorn.strategies.errors import SettingError
 
 Indices = npt.NDArray[np.int64]

@@ -24,8 +24,8 @@ TASKS.add("npz", npz)
 def find_task(name: str, data: str | Path | None = None) -> Task:
     """The task called `name`; `data` is the file of a task that reads one.
 
-    A task is read once per process and then shared. Raises `SettingError` for an unknown name, a file that is missing or
-    cannot be used, and a file given to a task that brings its own data.
+    A task is read once per process and then shared. Raises `SettingError` for an unknown name, a file that is missing
+    or cannot be used, and a file given to a task that brings its own data.
     """
     builder = TASKS[name]
     takes_file = bool(inspect.signature(builder).parameters)

@@ -15,10 +15,10 @@ FARTHEST = 10.0  # standard deviations: a single wild value must not throw plain
 def standardized(x_train: npt.NDArray[Any], x_test: npt.NDArray[Any]) -> tuple[Floats, Floats]:
     """Both matrices in standard deviations from the mean of the *training* columns, gaps (NaN) at that mean.
 
-    A federation has to agree on one scale before it starts, or its clients learn different models: a client's own mean and
-    deviation would hide the very label skew that sets it apart. The training columns stand for such an agreed reference;
-    the test examples are put on the same scale and lend nothing to it. A gap is filled on the client that has it, with the
-    reference mean, 0. Values are held within ten deviations; a constant column becomes 0.
+    A federation has to agree on one scale before it starts, or its clients learn different models: a client's own mean
+    and deviation would hide the very label skew that sets it apart. The training columns stand for such an agreed
+    reference; the test examples are put on the same scale and lend nothing to it. A gap is filled with the reference
+    mean, 0, which takes no other example. Values are held within ten deviations; a constant column becomes 0.
 
     >>> standardized(np.array([[1.0], [3.0], [np.nan]]), np.array([[4.0]]))[0].ravel()
     array([-1.,  1.,  0.], dtype=float32)
