@@ -14,7 +14,14 @@ def any_number(f: int) -> int:
     return 1
 
 
-@transform(least=any_number)
+@transform(
+    least=any_number,
+    exempt={
+        "translation": "lengths are measured from the origin",
+        "scale": "the radius is a length",
+        "agreement": "rows that agree are shortened alike",
+    },
+)
 def clip(geometry: Geometry, f: int = 0, *, radius: float) -> Floats:
     """The rows, shortened to at most `radius`.
 
@@ -27,7 +34,7 @@ def clip(geometry: Geometry, f: int = 0, *, radius: float) -> Floats:
     return np.diag(_shortened(geometry.norms, np.full(geometry.n, float(radius))))
 
 
-@transform()
+@transform(exempt={"translation": "lengths are measured from the origin"})
 def arc(geometry: Geometry, f: int) -> Floats:
     """The rows, the k = floor(2 (f/n) (n-f)) longest of them shortened to the length of the next longest one.
 

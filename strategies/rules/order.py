@@ -4,7 +4,7 @@ from ..contract import rule
 from ..kernels import OrderStatistic
 
 
-@rule()
+@rule(exempt={"rotation": "each coordinate has a middle of its own"})
 def median(n: int, f: int = 0) -> OrderStatistic:
     """The median of each coordinate; for even n the mean of the two middle values.
 
@@ -17,7 +17,7 @@ def median(n: int, f: int = 0) -> OrderStatistic:
     return OrderStatistic((n - 1) // 2, n // 2 + 1)
 
 
-@rule()
+@rule(exempt={"rotation": "each coordinate has a middle of its own"})
 def trimmed_mean(n: int, f: int) -> OrderStatistic:
     """The mean of each coordinate without its f smallest and f largest values.
 

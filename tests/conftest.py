@@ -1,0 +1,17 @@
+"""What holds for every test: the same random numbers in every run, and no more threads than the machine has to spare."""
+
+import os
+
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # before torch and BLAS are loaded: workers of pytest-xdist share the cores
+
+from hypothesis import HealthCheck, settings
+
+settings.register_profile(
+    "hawthorn",
+    derandomize=True,
+    database=None,
+    deadline=None,
+    max_examples=25,
+    suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
+)
+settings.load_profile("hawthorn")

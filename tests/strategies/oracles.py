@@ -1,0 +1,137 @@
+"""Every rule and transform once more: the obvious float64 loops over the definitions, as slow as they like.
+
+Nothing here is imported from the package. Squares that overflow become infinite, which is right for whoever sorts them:
+infinitely far is far.
+"""
+
+import math
+
+import numpy as np
+
+
+def length(row):
+    """The Euclidean length, without squaring anything that would overflow or vanish."""
+    row = np.asarray(row, dtype=np.float64)
+    largest = np.abs(row).max(initial=0.0)
+    if largest == 0.0:
+        return 0.0
+    exponent = math.frexp(largest)[1]
+    return math.ldexp(math.sqrt(math.fsum(v * v for v in np.ldexp(row, -exponent))), exponent)
+
+
+def lengths(rows):
+    return np.array([length(row) for row in rows])
+
+
+def distances(rows):
+    """Distances (n, n), not squared."""
+    rows = np.asarray(rows, dtype=np.float64)
+    return np.array([[length(a / 2 - b / 2) * 2 for b in rows] for a in rows])
+
+
+def squared_distances(rows):
+    with np.errstate(over="ignore"):
+        return distances(rows) ** 2
+
+
+def cosines(rows):
+    units = [row / length(row) if length(row) else row * 0 for row in np.asarray(rows, dtype=np.float64)]
+    return np.array([[math.fsum(a * b) for b in units] for a in units])
+
+
+def krum_scores(rows, f):
+    """The sum of squared distances to the n - f - 2 nearest other rows, per row."""
+    squares = squared_distances(rows)
+    n = len(squares)
+    scores = []
+    for i in range(n):
+        others = sorted(squares[i, j] for j in range(n) if j != i)
+        scores.append(sum(others[: n - f - 2]))
+    return np.array(scores)
+
+
+def krum(rows, f):
+    return np.asarray(rows, dtype=np.float64)[np.argmin(krum_scores(rows, f))]
+
+
+def multi_krum(rows, f, m=None):
+    rows = np.asarray(rows, dtype=np.float64)
+    m = len(rows) - f - 2 if m is None else m
+    return mean(rows[np.argsort(krum_scores(rows, f), kind="stable")[:m]])
+
+
+def mean(rows, f=0):
+    rows = np.asarray(rows, dtype=np.float64)
+    return np.array([math.fsum(column / len(rows)) for column in rows.T])
+
+
+def median(rows, f=0):
+    n = len(rows)
+    found = []
+    for column in np.asarray(rows, dtype=np.float64).T:
+        values = sorted(column)
+        found.append(values[n // 2] if n % 2 else values[n // 2 - 1] / 2 + values[n // 2] / 2)
+    return np.array(found)
+
+
+def trimmed_mean(rows, f):
+    n = len(rows)
+    return np.array(
+        [math.fsum(v / (n - 2 * f) for v in sorted(column)[f : n - f]) for column in np.asarray(rows, np.float64).T]
+    )
+
+
+def geometric_median(rows, f=0):
+    """Weiszfeld's iteration on the columns themselves, from the coordinate-wise median; leaves a row when it should."""
+    rows = np.asarray(rows, dtype=np.float64)
+    middle = median(rows)
+    rows = rows - middle
+    scale = np.median(lengths(rows))
+    if scale == 0.0:
+        return middle
+    center = np.zeros(rows.shape[1])
+    for _ in range(20000):
+        away = np.maximum(lengths(rows - center), 1e-12 * scale)
+        moved = (rows * (1 / away / (1 / away).sum())[:, None]).sum(axis=0)
+        if length(moved - center) <= 1e-14 * scale:
+            break
+        center = moved
+    return center + middle
+
+
+def pull(rows, center):
+    """How far from optimal a geometric median is: 0 where the unit vectors to the rows cancel, or fewer than lie there."""
+    rows = np.asarray(rows, dtype=np.float64)
+    away = lengths(rows - center)
+    there = away <= 1e-7 * np.median(away)
+    units = (rows[~there] - center) / away[~there, None]
+    return max(length(units.sum(axis=0)) - there.sum(), 0.0) if len(units) else 0.0
+
+
+def clip(rows, f=0, *, radius):
+    rows = np.asarray(rows, dtype=np.float64)
+    return np.array([row * min(1.0, radius / length(row)) if length(row) else row for row in rows])
+
+
+def arc(rows, f):
+    n = len(rows)
+    k = math.floor(2 * f * (n - f) / n + 1e-12)
+    return clip(rows, radius=sorted(lengths(rows))[n - 1 - k])
+
+
+def nnm(rows, f):
+    rows = np.asarray(rows, dtype=np.float64)
+    squares = squared_distances(rows)
+    np.fill_diagonal(squares, -1.0)
+    return np.array([mean(rows[np.argsort(row, kind="stable")[: len(rows) - f]]) for row in squares])
+
+
+RULES = {
+    "krum": krum,
+    "multi_krum": multi_krum,
+    "mean": mean,
+    "median": median,
+    "trimmed_mean": trimmed_mean,
+    "geometric_median": geometric_median,
+}
+TRANSFORMS = {"clip": clip, "arc": arc, "nnm": nnm}
