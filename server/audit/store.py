@@ -42,7 +42,7 @@ class Audit:
             if create and engine.dialect.name == "sqlite":
                 event.listen(engine, "connect", _make_durable)
             if create:
-                schema.metadata.create_all(engine)
+                _create_tables(engine)
             elif not inspect(engine).has_table("runs"):
                 raise AuditError(f"{text} is a database, but not an audit written by hawthorn")
         return cls(engine)
@@ -190,6 +190,15 @@ def _make_durable(connection: Any, _: object) -> None:
     for pragma in ("busy_timeout=30000", "journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON"):
         cursor.execute(f"PRAGMA {pragma}")
     cursor.close()
+
+
+def _create_tables(engine: Engine) -> None:
+    """Make the tables that are not there yet."""
+    with engine.connect() as connection:
+        if engine.dialect.name == "sqlite":
+            connection.exec_driver_sql("BEGIN IMMEDIATE")  # runs that start together must not both see no tables
+        schema.metadata.create_all(connection)
+        connection.commit()
 
 
 @contextmanager

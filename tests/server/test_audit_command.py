@@ -1,0 +1,124 @@
+import csv
+import io
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from audit_rounds import SETTINGS, record_of, strange_record
+from hawthorn.scripts.audit import app
+from hawthorn.server.audit import Audit
+from typer.testing import CliRunner
+
+
+@pytest.fixture
+def database(tmp_path: Path) -> Path:
+    path = tmp_path / "audit.db"
+    with Audit.open(path) as audit:
+        with audit.run(SETTINGS, name="first") as run:
+            run.evaluated(0, {"accuracy": 0.125})
+            run(record_of(1))
+            run.evaluated(1, {"accuracy": 0.75})
+            run(strange_record(2))
+        with pytest.raises(RuntimeError), audit.run(SETTINGS, name="second"):
+            raise RuntimeError("lost")
+    return path
+
+
+def output(*arguments: object) -> str:
+    result = CliRunner(env={"COLUMNS": "200"}).invoke(app, [str(argument) for argument in arguments])
+    assert result.exit_code == 0, result.output
+    return result.stdout
+
+
+def test_list_shows_every_run_and_how_it_ended(database: Path):
+    shown = output("list", "--audit", database)
+    assert "first" in shown
+    assert "finished" in shown
+    assert "failed: RuntimeError: lost" in shown
+
+
+def test_show_counts_replies_by_round(database: Path):
+    rows = [line.split("│")[1:-1] for line in output("show", 1, "--audit", database).splitlines() if "│" in line]
+    by_round = {row[0].strip(): [cell.strip() for cell in row[1:]] for row in rows}
+    assert by_round["1"][:5] == ["5", "1", "1", "0.25", "0.75"]
+    assert by_round["2"][:3] == ["0", "1", "1"]
+    assert "every client was rejected" in by_round["2"][-1]
+
+
+def test_show_round_tells_each_client_s_verdict(database: Path):
+    shown = output("show", 1, "--round", 1, "--audit", database)
+    hostile = next(line for line in shown.splitlines() if str(2**64 - 1) in line)
+    assert "rejected" in hostile
+    assert "distance" in shown
+    refused = next(line for line in shown.splitlines() if " 99 " in line)
+    assert "refused" in refused
+    assert "expected float32" in refused
+
+
+def test_what_clients_wrote_drives_no_terminal_and_is_no_markup(database: Path):
+    shown = output("show", 1, "--round", 2, "--audit", database)
+    assert "\x1b" not in shown
+    assert "\\x1b[2Jfar [bold]away[/bold]" in shown
+
+
+def test_json_goes_to_standard_output_alone(database: Path):
+    runs = json.loads(output("list", "--audit", database, "--json", "-"))
+    assert [run["name"] for run in runs] == ["first", "second"]
+    shown = json.loads(output("show", 1, "--round", 2, "--audit", database, "--json", "-"))
+    (round,) = shown["rounds"]
+    assert round["round"] == 2
+    assert [verdict["admitted"] for verdict in round["verdicts"]] == [True, False]
+
+
+def test_export_writes_a_whole_run(database: Path, tmp_path: Path):
+    target = tmp_path / "run.json"
+    output("export", 1, "--audit", database, "--json", target, "--geometry")
+    found = json.loads(target.read_text(encoding="utf-8"), parse_constant=pytest.fail)
+    assert found["settings"] == SETTINGS
+    first, second = found["rounds"]
+    assert first["metrics"] == {"accuracy": 0.75}
+    assert first["geometry"]["gram"] == record_of(1).geometry.gram.tolist()
+    verdict = next(iter(record_of(1).verdicts.values()))
+    assert first["verdicts"][0] == {
+        "client": str(2**64 - 1),
+        "admitted": True,
+        "accepted": False,
+        "weight": 0.0,
+        "p_value": verdict.p_value,
+        "scores": verdict.scores,
+        "reason": verdict.reason,
+    }
+    assert "geometry" not in second
+    assert second["verdicts"][0]["p_value"] is None
+
+
+def test_export_writes_verdicts_as_csv(database: Path):
+    rows = list(csv.DictReader(io.StringIO(output("export", 1, "--audit", database, "--csv", "-"))))
+    assert len(rows) == 7 + 2
+    assert {row["round"] for row in rows} == {"1", "2"}
+    assert float(rows[0]["distance"]) == next(iter(record_of(1).verdicts.values())).scores["distance"]
+    assert rows[6]["admitted"] == "False"
+    assert rows[6]["distance"] == ""
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["list", "--audit", "none.db"], "no audit database at none.db; a run started with audit='none.db' writes one"),
+        (["show", "9"], "no run 9; the audit has runs 1, 2"),
+        (["show", "1", "--round", "5"], "run 1 has no round 5; it has rounds 1, 2"),
+        (["export", "1"], "write --json FILE or --csv FILE"),
+        (["export", "1", "--json", "nowhere/run.json"], "cannot write 'nowhere/run.json'"),
+    ],
+    ids=["no database", "no run", "no round", "no target", "no folder"],
+)
+def test_mistakes_are_told_in_one_line(database: Path, arguments: list[str], words: str):
+    where = [] if "--audit" in arguments else ["--audit", str(database)]
+    command = [sys.executable, "-m", "hawthorn.scripts.main", "audit", *arguments, *where]
+    result = subprocess.run(command, capture_output=True, text=True, cwd=database.parent, check=False)
+    assert result.returncode == 2
+    assert words in result.stderr
+    assert "Traceback" not in result.stderr
+    assert result.stdout == ""
