@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -17,15 +18,30 @@ Order = NDArray[np.intp]
 LONGEST = 1e140  # a row whose squares would overflow float64 is held at this size
 
 
+def held(lengths: Floats) -> Floats:
+    """What rows of these lengths `(n,)` are multiplied by for their squares to fit float64: 1 for ordinary rows.
+
+    Where the usual row itself is longer than `LONGEST`, or shorter than its inverse, all get one common factor, a power
+    of two; beside it, a row that is still too long gets a smaller one.
+
+    >>> held(np.array([1.0, 2.0, 1e200])).tolist()
+    [1.0, 1.0, 1e-60]
+    """
+    some = np.sort(lengths[lengths > 0])
+    usual = float(some[len(some) // 2]) if len(some) else 1.0
+    exponent = 0 if 1 / LONGEST <= usual <= LONGEST else min(max(-math.frexp(usual)[1], -800), 800)
+    return np.minimum(math.ldexp(1.0, exponent), LONGEST / np.maximum(lengths, 1 / LONGEST))
+
+
 @dataclass(frozen=True, eq=False)
 class Geometry:
     """Squared distances and inner products of `n` rows, from one read of the matrix.
 
     `squared_distances` and `gram` are `(n, n)`, both measured, because neither gives the other: beside a common offset
     the Gram matrix has no digits left for distances, and beside one huge row distances have none left for products.
-    A row too long for its squares to fit float64 is held shortened by the factor `scale`, `(n,)`, which is 1 for any
-    other row; both matrices are of the rows as held, `norms` are of the rows as they came. `rank[i]` is the place of
-    row `i` in canonical order.
+    Rows whose squares do not fit float64 are held multiplied by `scale`, `(n,)`, which is 1 for all rows of an
+    ordinary round; both matrices are of the rows as held, `norms` are of the rows as they came. `rank[i]` is the place
+    of row `i` in canonical order.
     """
 
     squared_distances: Floats
@@ -51,12 +67,11 @@ class Geometry:
         n = len(rows.order)
         scale = np.ones(n)
         distances, squares = kernels.gram(rows.data, rows.order, scale)
-        if not (np.isfinite(distances).all() and np.isfinite(squares).all()) or squares.max(initial=0) > LONGEST**2:
+        if not np.isfinite(distances).all() or not LONGEST**-2 < np.median(squares) <= squares.max() <= LONGEST**2:
             rows.refuse_non_finite()
-            scale = np.minimum(
-                1.0, LONGEST / rows.data.shape[1] / np.maximum(kernels.largest(rows.data)[rows.order], 1.0)
-            )
-            distances, squares = kernels.gram(rows.data, rows.order, scale)
+            scale = held(kernels.largest(rows.data)[rows.order])
+            if (scale != 1).any():
+                distances, squares = kernels.gram(rows.data, rows.order, scale)
         gram = (squares[:, None] + squares[None, :] - distances) / 2
         np.fill_diagonal(gram, squares)
         usual = np.median(squares)
@@ -76,6 +91,11 @@ class Geometry:
         """The lengths `(n,)` of the rows as they came; the largest float where a length does not fit."""
         with np.errstate(over="ignore"):
             return np.minimum(np.sqrt(np.diag(self.gram)) / self.scale, np.finfo(np.float64).max)
+
+    @functools.cached_property
+    def shortening(self) -> Floats:
+        """How much shorter than the others each row is held, `(n,)`: 1, and less for rows far longer than the rest."""
+        return self.scale / self.scale.max(initial=0.0)
 
     @functools.cached_property
     def cosines(self) -> Floats:
@@ -117,26 +137,26 @@ class Geometry:
         m = len(mixing)
         if not m:
             return Geometry(np.zeros((0, 0)), np.zeros((0, 0)), np.ones(0), np.arange(0))
-        held = mixing / self.scale
-        # a mixed row is as long as its longest part, or shorter: hold it where its squares fit
-        bound = np.abs(held) @ np.sqrt(np.diag(self.gram))
-        scale = np.minimum(1.0, LONGEST / np.maximum(bound, 1.0))
+        parts = mixing / self.scale
+        scale = held(np.abs(parts) @ np.sqrt(np.diag(self.gram)))  # a mixed row is as long as its parts, or shorter
         points = np.zeros((m + 1, self.n + 1))
-        points[:m, :-1] = held * scale[:, None]
+        points[:m, :-1] = parts * scale[:, None]
         points[:, -1] = 1 - points[:, :-1].sum(axis=1)  # the rest is at the origin, so that every row's parts sum to 1
+        # Seen from the medoid of the old rows, new rows that moved far from it together keep no digits of their
+        # differences; seen from a new row they do.
+        first = _distances(points @ self.frame @ points.T)
+        points -= points[np.argmin(np.median(first[:m, :m], axis=1))]
         frame = points @ self.frame @ points.T
-        frame = (frame + frame.T) / 2
-        squares = np.diag(frame)
-        distances = np.maximum(squares[:, None] + squares[None, :] - 2 * frame, 0.0)
-        np.fill_diagonal(distances, 0.0)
+        distances = _distances(frame)
         gram = frame[:m, :m] - frame[:m, [m]] - frame[[m], :m] + frame[m, m]
+        gram = (gram + gram.T) / 2
         np.fill_diagonal(gram, distances[:m, m])
         return Geometry(distances[:m, :m], gram, scale, np.arange(m))
 
     def centered(self, weights: Floats) -> Floats:
-        """The Gram matrix `(n, n)` of the held rows seen from their mean weighted by `weights`, `(n,)` with sum 1."""
+        """The Gram matrix `(n, n)` of the held rows seen from their weighted mean, `weights` `(n,)` having sum 1."""
         n = self.n
-        away = np.eye(n) - (weights / self.scale)[None, :]
+        away = np.eye(n) - (weights / self.shortening)[None, :]
         gram = away @ self.frame[:n, :n] @ away.T
         np.fill_diagonal(gram, np.maximum(np.diag(gram), 0.0))
         return gram
@@ -164,3 +184,11 @@ class Geometry:
         others = self.squared_distances.copy()
         np.fill_diagonal(others, np.inf)
         return np.sort(others, axis=1)[:, : self.n - 1]
+
+
+def _distances(frame: Floats) -> Floats:
+    """Squared distances between points of which `frame` holds the inner products."""
+    squares = np.diag(frame)
+    distances = np.maximum(squares[:, None] + squares[None, :] - (frame + frame.T), 0.0)
+    np.fill_diagonal(distances, 0.0)
+    return distances

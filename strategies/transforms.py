@@ -19,7 +19,6 @@ def any_number(f: int) -> int:
     exempt={
         "translation": "lengths are measured from the origin",
         "scale": "the radius is a length",
-        "agreement": "rows that agree are shortened alike",
     },
 )
 def clip(geometry: Geometry, f: int = 0, *, radius: float) -> Floats:

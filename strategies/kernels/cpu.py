@@ -348,6 +348,9 @@ def _order_statistic(
 ) -> None:
     m, tile = scratch.shape
     total = np.empty(tile)
+    share = 1.0  # of each value in the sum, a power of two: a sum of the largest floats would overflow
+    while share * (rank_high - rank_low) > 1:
+        share /= 2
     for low in range(start, stop, tile):
         width = min(tile, stop - low)
         for i in range(m):
@@ -370,6 +373,6 @@ def _order_statistic(
         for rank in range(rank_low, rank_high):
             source = scratch[rank]
             for c in range(width):
-                total[c] += source[c]
+                total[c] += source[c] * share
         for c in range(width):
-            out[low - start + c] = total[c] / (rank_high - rank_low)
+            out[low - start + c] = total[c] / (share * (rank_high - rank_low))

@@ -49,4 +49,4 @@ def geometric_median(geometry: Geometry, f: int = 0) -> Floats:
         weights = weights + step
         if step @ frame @ step <= (MOVEMENT * typical) ** 2:
             break
-    return weights * geometry.scale
+    return weights * geometry.shortening
