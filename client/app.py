@@ -10,7 +10,7 @@ from __future__ import annotations
 from flwr.app import ConfigRecord, Context, Message, MetricRecord, RecordDict
 from flwr.clientapp import ClientApp
 
-from .assignment import Assignment
+from .assignment import Assignment, read, server_round
 from .mods import lie, refusal
 from .training import arrays_of, evaluate, load_arrays, train
 
@@ -22,9 +22,8 @@ def trained(message: Message, context: Context) -> Message:
     """The model after local training, with the number of examples and the mean training loss."""
     assignment = Assignment.of(context)
     examples, _ = assignment.examples
-    examples = assignment.recipe.poisoned(examples, rng=assignment.random(0))
+    examples = assignment.recipe.poisoned(examples, rng=assignment.random("poison"))
     config = message.content.config_records.get("config", ConfigRecord())
-    server_round = int(str(config.get("server-round", 0)))
     model = assignment.task.model(assignment.seed)
     load_arrays(model, message.content.array_records["arrays"])
     loss = train(
@@ -34,8 +33,8 @@ def trained(message: Message, context: Context) -> Message:
         steps=assignment.local_steps,
         batch_size=assignment.batch_size,
         learning_rate=assignment.learning_rate,
-        seed=int(assignment.random(1, server_round).integers(2**63)),
-        proximal=float(str(config.get("proximal-mu", 0.0))),
+        seed=int(assignment.random("batches", server_round(message)).integers(2**63)),
+        proximal=read(config, "proximal-mu", 0.0),
     )
     metrics = MetricRecord({"num-examples": len(examples), "train-loss": loss})
     return Message(RecordDict({"arrays": arrays_of(model), "metrics": metrics}), reply_to=message)

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import functools
+import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TypeVar
 
 import numpy as np
-from flwr.app import Context
+from flwr.app import ConfigRecord, Context, Message
 from hawthorn.strategies.errors import SettingError
 
 from .attacks import Recipe, hostile_clients
@@ -31,6 +32,12 @@ def read(config: Mapping[str, object], key: str, default: Value) -> Value:
 def task_of(run_config: Mapping[str, object]) -> Task:
     """The task that a run config names."""
     return find_task(read(run_config, "task", "digits"), read(run_config, "data", "") or None)
+
+
+def server_round(message: Message) -> int:
+    """The number of the round a message belongs to, 0 where the strategy does not say."""
+    config = message.content.config_records.get("config", ConfigRecord())
+    return read(config, "server-round", 0)
 
 
 @dataclass(frozen=True)
@@ -91,9 +98,9 @@ class Assignment:
         training = part[kept:] if len(part) > 1 else part
         return self.task.train[training], self.task.train[part[:kept]]
 
-    def random(self, purpose: int, server_round: int = 0) -> np.random.Generator:
-        """A random stream of this client's own for one purpose in one round."""
-        return np.random.default_rng([self.seed, 3, self.client, purpose, server_round])
+    def random(self, purpose: str, round: int = 0) -> np.random.Generator:
+        """A random stream of this client's own, another one for every purpose and round."""
+        return np.random.default_rng([self.seed, 3, self.client, zlib.crc32(purpose.encode()), round])
 
 
 # All clients of a simulation in one process share the cut; a task is one object per process, so it can be the key.

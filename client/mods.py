@@ -11,7 +11,7 @@ from flwr.clientapp.typing import ClientAppCallable
 from flwr.common.constant import ErrorCode
 from hawthorn.strategies.errors import HawthornError
 
-from .assignment import Assignment
+from .assignment import Assignment, server_round
 
 log = logging.getLogger(__name__)
 
@@ -33,12 +33,11 @@ def lie(message: Message, context: Context, call_next: ClientAppCallable) -> Mes
         return reply
     sent = message.content.array_records["arrays"]
     start = _vector(sent)
-    server_round = message.content.config_records["config"].get("server-round", 0)
     update = assignment.recipe.attacked(
         (_vector(reply.content.array_records["arrays"]) - start)[np.newaxis],
         clients=assignment.clients,
         hostile=assignment.hostile,
-        rng=assignment.random(2, int(str(server_round))),
+        rng=assignment.random("lie", server_round(message)),
     )[0]
     reply.content["arrays"] = _record(start + update, sent)
     return reply

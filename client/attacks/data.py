@@ -114,7 +114,7 @@ class Trigger:
 
 
 def _check_class(option: str, label: int, data: Examples) -> None:
-    if not 0 <= label < data.classes:
+    if not isinstance(label, int) or not 0 <= label < data.classes:  # pyright: ignore[reportUnnecessaryIsInstance]  # a recipe is text
         raise SettingError(f"{option} must be a class from 0 to {data.classes - 1}, got {label!r}")
 
 

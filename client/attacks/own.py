@@ -30,14 +30,14 @@ def gaussian(
     own: Updates,
     f: int | None = None,
     *,
-    scale: float = 10.0,
+    scale: float = 100.0,
     sigma: float | None = None,
     rng: np.random.Generator | None = None,
 ) -> Updates:
     """Noise without any signal instead of each update: independent normal coordinates around zero.
 
-    Their standard deviation is `sigma`; without one it is `scale` times the update's own root mean square, which makes
-    noise about `scale` times as long as the update.
+    Their standard deviation is `sigma`; without one it is `scale` times the root mean square of the update's own
+    coordinates, which makes the noise about `scale` times as long as the update, enough to drown a mean.
 
     Blanchard et al., NeurIPS 2017, https://arxiv.org/abs/1703.02757 (with sigma = 200)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import inspect
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -116,8 +117,8 @@ def _applied(call: Call, subject: Any, open_options: dict[str, object] | None = 
     options |= {
         name: value for name, value in (open_options or {}).items() if name in options and options[name] is None
     }
-    if "rng" in context and "rng" not in attack.function.__annotations__:
-        context.pop("rng")
+    if "rng" not in inspect.signature(attack.function).parameters:
+        context.pop("rng", None)
     try:
         return attack(subject, **options, **context)
     except (TypeError, AttributeError) as error:

@@ -36,6 +36,8 @@ class Examples:
     def __post_init__(self) -> None:
         if len(self.x) != len(self.y):
             raise SettingError(f"every example needs one label, got {len(self.x)} examples and {len(self.y)} labels")
+        object.__setattr__(self, "x", np.asarray(self.x, dtype=np.float32))
+        object.__setattr__(self, "y", np.asarray(self.y, dtype=np.int64))
         if not self.classes and len(self.y):
             object.__setattr__(self, "classes", int(self.y.max()) + 1)
 

@@ -46,7 +46,7 @@ def npz(path: Path) -> Task:
         class_names=names,
         network=partial(ImageNetwork, shape, len(names))
         if len(shape) > 1
-        else partial(dense_network, inputs=shape[0], classes=len(names), hidden=32),
+        else partial(dense_network, inputs=x_train.shape[1], classes=len(names), hidden=32),
     )
 
 
