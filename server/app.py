@@ -26,6 +26,7 @@ app = ServerApp()
 @app.main()
 def main(grid: Grid, context: Context) -> None:
     """Run the federation. Settings that cannot work raise `SettingError` before any client is asked for anything."""
+    log_with_flower()
     settings = Settings.parse(context.run_config)
     with run_audit(settings, name=f"flwr run {context.run_id}") as audit:
         random.seed(settings.seed)  # Flower's strategies sample nodes with the global generator
@@ -45,15 +46,21 @@ def main(grid: Grid, context: Context) -> None:
             observers=[audit] if audit else [],
         )
         wait_for_nodes(grid, settings.clients, settings.wait)
-        result = strategy.start(
+        strategy.start(
             grid=grid,
             initial_arrays=arrays,
             num_rounds=settings.rounds,
             timeout=settings.reply_timeout,
             evaluate_fn=evaluate,
         )
-    for round, metrics in result.evaluate_metrics_serverapp.items():
-        logger.info("round %d: %s", round, dict(metrics))
+
+
+def log_with_flower() -> None:
+    """Send what `hawthorn` logs where Flower's own lines go, so that `flwr log` shows it."""
+    ours, flowers = logging.getLogger("hawthorn"), logging.getLogger("flwr")
+    ours.setLevel(flowers.getEffectiveLevel())
+    for handler in flowers.handlers:
+        ours.addHandler(handler)
 
 
 def holdout(settings: Settings) -> Evaluate | None:

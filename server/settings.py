@@ -57,7 +57,7 @@ class Settings:
     seed: int = setting(1, whole(least=0), "start of every random choice")
     rounds: int = setting(20, whole(least=1), "rounds of training")
     clients: int = setting(10, whole(least=1), "nodes expected; the first round waits for them")
-    wait: float = setting(120.0, number(least=0), "seconds to wait for the expected nodes before the run fails")
+    wait: float = setting(60.0, number(least=0), "seconds to wait for the expected nodes before the run fails")
     reply_timeout: float = setting(3600.0, number(least=0, above=True), "seconds a round waits for replies")
     hostile: int = setting(0, whole(least=0), "clients that attack, in a simulated attack")
     attack: str = setting(
