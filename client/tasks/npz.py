@@ -54,7 +54,8 @@ def _read(path: Path) -> dict[str, Array]:
     """The arrays of the file that matter here."""
     expected = f"{path}: write it with np.savez(path, x_train=..., y_train=..., x_test=..., y_test=...)"
     try:
-        with np.load(path, allow_pickle=False) as file:
+        # opened here: numpy leaves the file open when it is no archive
+        with path.open("rb") as stream, np.load(stream, allow_pickle=False) as file:
             if missing := [key for key in KEYS if key not in file.files]:
                 raise SettingError(f"{expected}; it lacks {', '.join(missing)}")
             return {key: file[key] for key in (*KEYS, "class_names") if key in file.files}
