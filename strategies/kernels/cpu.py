@@ -83,13 +83,25 @@ def _span(data: Block, start: int, stop: int) -> tuple[Block, int, int]:
     return block, 0, stop - start
 
 
+def _held(data: Block, start: int, stop: int, order: Order, scale: Floats) -> tuple[Block, int, int, Order]:
+    """The rows as held, the span of columns to read of them, and their order there.
+
+    Scaled rows are written out before anything is multiplied: scales may be so small that their own squares vanish.
+    """
+    if (scale == 1).all():
+        return *_span(data, start, stop), order
+    block = data[order, start:stop].astype(np.float64) * scale[:, None]
+    block.flags.writeable = False
+    return block, 0, stop - start, np.arange(len(order))
+
+
 def gram(data: Block, order: Order, scale: Floats) -> tuple[Floats, Floats]:
     """See `kernels.gram`."""
     n, d = len(order), data.shape[1]
 
     def work(start: int, stop: int) -> tuple[Floats, Floats]:
         distances, norms = np.zeros((n, n)), np.zeros(n)
-        _gram(*_span(data, start, stop), order, scale, bool((scale == 1).all()), _tile(n), distances, norms)
+        _gram(*_held(data, start, stop, order, scale), _tile(n), distances, norms)
         return distances, norms
 
     distances, norms = np.zeros((n, n)), np.zeros(n)
@@ -105,7 +117,7 @@ def products(data: Block, order: Order, scale: Floats, left: Order) -> Floats:
 
     def work(start: int, stop: int) -> Floats:
         sums = np.zeros((len(left), n))
-        _products(*_span(data, start, stop), order, scale, left, sums)
+        _products(*_held(data, start, stop, order, scale), left, sums)
         return sums
 
     return sum(threads.each(work, d, _chunk(n)), np.zeros((len(left), n)))
@@ -193,59 +205,27 @@ def compare(data: Block, a: int, b: int) -> int:
 
 
 @jit
-def _gram(
-    rows: Block,
-    start: int,
-    stop: int,
-    order: Order,
-    scale: Floats,
-    plain: bool,
-    tile: int,
-    distances: Floats,
-    norms: Floats,
-) -> None:
+def _gram(rows: Block, start: int, stop: int, order: Order, tile: int, distances: Floats, norms: Floats) -> None:
     n = len(order)
-    block = np.empty((n if not plain else 0, tile))
     for low in range(start, stop, tile):
         high = min(low + tile, stop)
-        if not plain:
-            for i in range(n):
-                source = rows[order[i], low:high]
-                for c in range(high - low):
-                    block[i, c] = source[c] * scale[i]
         for i in range(0, n, 4):
             for j in range(i, n, 4):
-                if plain:
-                    _pairs(
-                        rows[order[i], low:high],
-                        rows[order[min(i + 1, n - 1)], low:high],
-                        rows[order[min(i + 2, n - 1)], low:high],
-                        rows[order[min(i + 3, n - 1)], low:high],
-                        rows[order[j], low:high],
-                        rows[order[min(j + 1, n - 1)], low:high],
-                        rows[order[min(j + 2, n - 1)], low:high],
-                        rows[order[min(j + 3, n - 1)], low:high],
-                        i,
-                        j,
-                        distances,
-                    )
-                else:
-                    width = high - low
-                    _pairs(
-                        block[i, :width],
-                        block[min(i + 1, n - 1), :width],
-                        block[min(i + 2, n - 1), :width],
-                        block[min(i + 3, n - 1), :width],
-                        block[j, :width],
-                        block[min(j + 1, n - 1), :width],
-                        block[min(j + 2, n - 1), :width],
-                        block[min(j + 3, n - 1), :width],
-                        i,
-                        j,
-                        distances,
-                    )
+                _pairs(
+                    rows[order[i], low:high],
+                    rows[order[min(i + 1, n - 1)], low:high],
+                    rows[order[min(i + 2, n - 1)], low:high],
+                    rows[order[min(i + 3, n - 1)], low:high],
+                    rows[order[j], low:high],
+                    rows[order[min(j + 1, n - 1)], low:high],
+                    rows[order[min(j + 2, n - 1)], low:high],
+                    rows[order[min(j + 3, n - 1)], low:high],
+                    i,
+                    j,
+                    distances,
+                )
         for i in range(n):
-            norms[i] += _square(rows[order[i], low:high]) if plain else _square(block[i, : high - low])
+            norms[i] += _square(rows[order[i], low:high])
 
 
 @jit
@@ -290,14 +270,14 @@ def _pairs(
 
 
 @jit
-def _products(rows: Block, start: int, stop: int, order: Order, scale: Floats, left: Order, sums: Floats) -> None:
+def _products(rows: Block, start: int, stop: int, order: Order, left: Order, sums: Floats) -> None:
     for k in range(len(left)):
         a = rows[order[left[k]], start:stop]
         for j in range(len(order)):
             b = rows[order[j], start:stop]
             total = 0.0
             for c in range(len(a)):
-                total += (np.float64(a[c]) * scale[left[k]]) * (np.float64(b[c]) * scale[j])
+                total += np.float64(a[c]) * np.float64(b[c])
             sums[k, j] += total
 
 

@@ -116,7 +116,10 @@ MATRICES = {
 }
 FLOAT64_ONLY = {"astronomic", "astronomic_several", "astronomic_all", "faint_all"}
 CASES = [
-    (name, dtype) for name in MATRICES for dtype in ("float32", "float64") if name not in FLOAT64_ONLY or dtype[-2:] == "64"
+    (name, dtype)
+    for name in MATRICES
+    for dtype in ("float32", "float64")
+    if name not in FLOAT64_ONLY or dtype[-2:] == "64"
 ]
 
 

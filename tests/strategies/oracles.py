@@ -100,7 +100,7 @@ def geometric_median(rows, f=0):
 
 
 def pull(rows, center):
-    """How far from optimal a geometric median is: 0 where the unit vectors to the rows cancel, or fewer than lie there."""
+    """The sum of the unit vectors to the rows, less the number of rows at the center: 0 at a geometric median."""
     rows = np.asarray(rows, dtype=np.float64)
     away = lengths(rows - center)
     there = away <= 1e-7 * np.median(away)
@@ -121,9 +121,9 @@ def arc(rows, f):
 
 def nnm(rows, f):
     rows = np.asarray(rows, dtype=np.float64)
-    squares = squared_distances(rows)
-    np.fill_diagonal(squares, -1.0)
-    return np.array([mean(rows[np.argsort(row, kind="stable")[: len(rows) - f]]) for row in squares])
+    away = distances(rows)
+    np.fill_diagonal(away, -1.0)
+    return np.array([mean(rows[np.argsort(row, kind="stable")[: len(rows) - f]]) for row in away])
 
 
 RULES = {

@@ -3,12 +3,11 @@
 import inspect
 import math
 
+import hawthorn.strategies  # noqa: F401 - registers everything
 import numpy as np
 import pytest
-from matrices import tolerable
-
-import hawthorn.strategies  # noqa: F401 - registers everything
 from hawthorn.strategies.contract import POLICIES, RULES, SCORES, TRANSFORMS, options_of
+from matrices import tolerable
 
 LAWS = {"order", "columns", "translation", "scale", "sign", "rotation", "agreement", "survival"}
 
