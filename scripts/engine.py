@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from importlib.util import find_spec
 from typing import TypeVar, cast
 
-from flwr.app import ConfigRecord, Context, Message
+from flwr.app import ConfigRecord, ConfigRecordValues, Context, Message
 from flwr.app.user_config import UserConfig
 from flwr.clientapp import ClientApp
 from flwr.serverapp import Grid, ServerApp
@@ -69,6 +69,6 @@ def _on_flower(clients: int, work: Callable[[Grid], Answer]) -> Answer:
             time.sleep(0.1)
         answers.append(work(grid))
 
-    resources = {"num_cpus": 1, "num_gpus": 0.0}
+    resources: dict[str, ConfigRecordValues] = {"num_cpus": 1, "num_gpus": 0.0}
     run_simulation(server_app, app, num_supernodes=clients, backend_config={"client_resources": resources})
     return answers[0]

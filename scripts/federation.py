@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from flwr.app import ArrayRecord, MetricRecord
 from flwr.serverapp import Grid
@@ -13,20 +13,23 @@ from flwr.serverapp.strategy import FedAvg, Strategy
 from hawthorn.client.attacks import Recipe, attack_success, hostile_clients
 from hawthorn.client.tasks import Task, find_task, partition
 from hawthorn.client.training import arrays_of, evaluate, load_arrays
+from hawthorn.server.audit import RunAudit
 from hawthorn.server.settings import Settings
 from hawthorn.strategies import Defense, RobustStrategy, RoundRecord, SettingError
 
 from .collusion import SimulatedGrid
 from .engine import on_engine, train_config
 
-Observer = Callable[[RoundRecord], None]
 Watch = Callable[["Run"], None]
 """Called before the first round of a run and after each."""
 
 
 @dataclass
 class Run:
-    """What one run has shown so far: an entry per round; `stopped` says what ended it early."""
+    """What one run has shown so far: an entry per round; `stopped` says what ended it early.
+
+    `records` name clients by their partition numbers. Only the defended run has them.
+    """
 
     name: str
     accuracy: list[float] = field(default_factory=list[float])
@@ -46,10 +49,10 @@ class Federation:
     task: Task
     recipe: Recipe | None
     hostile: frozenset[int]
-    observers: Sequence[Observer] = ()
+    audit: RunAudit | None = None
 
     @classmethod
-    def of(cls, settings: Settings, defense: Defense, observers: Sequence[Observer] = ()) -> Federation:
+    def of(cls, settings: Settings, defense: Defense) -> Federation:
         """The federation that `settings` describe; raises `SettingError` where that cannot be run."""
         if settings.hostile >= settings.clients:
             raise SettingError(f"hostile must be below clients={settings.clients}, got {settings.hostile}")
@@ -59,18 +62,18 @@ class Federation:
         if recipe:
             recipe.check(task, settings.clients, settings.hostile)
         hostile = hostile_clients(settings.clients, settings.hostile, settings.seed)
-        return cls(settings, defense, task, recipe, hostile, observers)
+        return cls(settings, defense, task, recipe, hostile)
 
     @property
     def run_names(self) -> tuple[str, ...]:
         """The runs that make sense: with nobody hostile, the plain mean and the defense on the same honest clients."""
         return ("no_attack", "undefended", "defended", "oracle") if self.hostile else ("no_attack", "defended")
 
-    def run_all(self, engine: str, watch: Watch) -> tuple[dict[str, Run], list[int]]:
-        """Every run by its name, and the nodes in the order of their partitions."""
+    def run_all(self, engine: str, watch: Watch) -> dict[str, Run]:
+        """Every run by its name."""
 
-        def work(grid: Grid) -> tuple[dict[str, Run], list[int]]:
-            return {name: self._run(name, grid, watch) for name in self.run_names}, sorted(grid.get_node_ids())
+        def work(grid: Grid) -> dict[str, Run]:
+            return {name: self._run(name, grid, watch) for name in self.run_names}
 
         return on_engine(engine, self.settings.clients, work)
 
@@ -87,7 +90,7 @@ class Federation:
         settings = self.settings.run_config() | ({} if attacked else {"hostile": 0, "attack": ""})
         random.seed(self.settings.seed)  # Flower samples with the global generator
         try:
-            self._strategy(run).start(
+            self._strategy(run, nodes).start(
                 grid=simulated,
                 initial_arrays=arrays_of(self.task.model(self.settings.seed)),
                 num_rounds=self.settings.rounds,
@@ -100,11 +103,18 @@ class Federation:
             run.stopped = f"round {len(run.accuracy) + 1}: {type(error).__name__}: {error}"
         return run
 
-    def _strategy(self, run: Run) -> Strategy:
+    def _strategy(self, run: Run, nodes: Sequence[int]) -> Strategy:
         plain = FedAvg(fraction_evaluate=0.0, min_train_nodes=1, min_available_nodes=1)
         if run.name != "defended":
             return plain
-        return RobustStrategy(plain, self.defense, observers=[run.records.append, *self.observers])
+
+        def observer(record: RoundRecord) -> None:
+            record = _by_partition(record, nodes)
+            run.records.append(record)
+            if self.audit:
+                self.audit(record)
+
+        return RobustStrategy(plain, self.defense, observers=[observer])
 
     def _evaluation(self, run: Run, watch: Watch) -> Callable[[int, ArrayRecord], MetricRecord | None]:
         model = self.task.model(self.settings.seed)
@@ -114,11 +124,24 @@ class Federation:
             if server_round:
                 load_arrays(model, arrays)
                 metrics = evaluate(model, self.task.test)
+                success = attack_success(self.recipe, model, self.task.test, self.task) if self.recipe else None
                 run.accuracy.append(metrics.accuracy)
                 run.worst_class_recall.append(metrics.worst_class_recall)
-                success = attack_success(self.recipe, model, self.task.test, self.task) if self.recipe else None
                 run.attack_success.append(success)
                 run.seconds = time.perf_counter() - started
+                if self.audit and run.name == "defended":
+                    found = {"accuracy": metrics.accuracy, "worst-class-recall": metrics.worst_class_recall}
+                    self.audit.evaluated(server_round, found | ({} if success is None else {"attack-success": success}))
             watch(run)
 
         return evaluation
+
+
+def _by_partition(record: RoundRecord, nodes: Sequence[int]) -> RoundRecord:
+    """The record with clients named by their partition numbers instead of the grid's node ids."""
+    clients = {node: client for client, node in enumerate(nodes)}
+    return replace(
+        record,
+        verdicts={clients[node]: verdict for node, verdict in record.verdicts.items()},
+        refused={clients[node]: reason for node, reason in record.refused.items()},
+    )

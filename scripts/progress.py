@@ -60,6 +60,8 @@ class Live:
 
 def _status(run: Run) -> str:
     status = f"accuracy {run.accuracy[-1]:.3f}"
+    success = run.attack_success[-1]
+    status += "" if success is None else f"  attack success {success:.3f}"
     if not run.records:
         return status
     record = run.records[-1]

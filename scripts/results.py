@@ -54,9 +54,9 @@ class Results:
     detection: Detection
 
     @classmethod
-    def of(cls, federation: Federation, engine: str, runs: dict[str, Run], nodes: Sequence[int]) -> Results:
-        """The results of the `runs`, `nodes` being in the order of their partitions."""
-        found = _contributions(runs["defended"], nodes, federation.hostile)
+    def of(cls, federation: Federation, engine: str, runs: dict[str, Run]) -> Results:
+        """The results of the `runs`."""
+        found = _contributions(runs["defended"], federation.hostile)
         return cls(
             federation=federation,
             engine=engine,
@@ -86,6 +86,7 @@ class Results:
             "seed": chosen.seed,
             "local_epochs": chosen.local_epochs,
             "batch_size": chosen.batch_size,
+            "local_steps": chosen.local_steps,
             "learning_rate": chosen.learning_rate,
             "engine": self.engine,
             "data": chosen.data,
@@ -147,16 +148,15 @@ def _record(replies: Sequence[Contribution]) -> ClientRecord:
     )
 
 
-def _contributions(run: Run, nodes: Sequence[int], hostile: frozenset[int]) -> tuple[Contribution, ...]:
-    clients = {node: client for client, node in enumerate(nodes)}
+def _contributions(run: Run, hostile: frozenset[int]) -> tuple[Contribution, ...]:
     found: list[Contribution] = []
     for record in run.records:
-        for node, verdict in record.verdicts.items():
+        for client, verdict in record.verdicts.items():
             found.append(
                 Contribution(
                     round=record.round,
-                    client=str(clients[node]),
-                    hostile=clients[node] in hostile,
+                    client=str(client),
+                    hostile=client in hostile,
                     accepted=verdict.accepted,
                     weight=verdict.weight,
                     p_value=verdict.p_value,
@@ -164,8 +164,7 @@ def _contributions(run: Run, nodes: Sequence[int], hostile: frozenset[int]) -> t
                     reason=verdict.reason,
                 )
             )
-        for node, reason in record.refused.items():
-            client = clients[node]
+        for client, reason in record.refused.items():
             found.append(
                 Contribution(record.round, str(client), client in hostile, False, 0.0, None, {}, reason, refused=True)
             )

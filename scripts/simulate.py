@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import json
+import logging
 import re
+from collections.abc import Generator
+from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 if TYPE_CHECKING:
-    from hawthorn.server.settings import Settings
     from hawthorn.strategies import Defense
+
+    from .federation import Federation
 
 PEACE_TOLERANCE = "0.2"  # with nobody hostile, a defense that bears nobody would have no price to show
 
@@ -63,6 +68,10 @@ def simulate(
     rounds: Annotated[int, typer.Option(help="Rounds of training.", rich_help_panel=TRAINING)] = 20,
     seed: Annotated[int, typer.Option(help="Start of every random choice.", rich_help_panel=TRAINING)] = 1,
     local_epochs: Annotated[int, typer.Option(help="Epochs a client trains in a round.", rich_help_panel=TRAINING)] = 2,
+    local_steps: Annotated[
+        int,
+        typer.Option(help="Most steps a client trains in a round; 0: no limit.", rich_help_panel=TRAINING),
+    ] = 0,
     batch_size: Annotated[int, typer.Option(help="Examples in one training step.", rich_help_panel=TRAINING)] = 32,
     learning_rate: Annotated[float, typer.Option(help="Learning rate of the clients.", rich_help_panel=TRAINING)] = 0.1,
     engine: Annotated[
@@ -110,18 +119,19 @@ def simulate(
             "rounds": rounds,
             "seed": seed,
             "local-epochs": local_epochs,
+            "local-steps": local_steps,
             "batch-size": batch_size,
             "learning-rate": learning_rate,
             "tolerated": tolerated or (str(hostile) if hostile else PEACE_TOLERANCE),
-            **({"defense": defense} if defense else {}),
         }
     )
-    federation = Federation.of(settings, recipe(settings, policy, tolerated_given=bool(tolerated)), observers=[])
+    federation = Federation.of(settings, recipe(defense, settings.f, policy, tolerated_given=bool(tolerated)))
+    # Refusals are in the results; a line of log for each would break up the display.
+    logging.getLogger("hawthorn").setLevel(logging.ERROR)
     messages = Console(stderr=True)
     messages.print(progress.headline(federation), highlight=False, soft_wrap=True)
-    with progress.Live(messages, federation) as live:
-        runs, nodes = federation.run_all(engine, live.after_round)
-    results = Results.of(federation, engine, runs, nodes)
+    with _audited(federation, audit) as audited, progress.Live(messages, federation) as live:
+        results = Results.of(federation, engine, audited.run_all(engine, live.after_round))
     # Standard output is for what was asked for: the tables, or the JSON alone.
     readable = messages if json_file == "-" else Console()
     progress.show(readable, results)
@@ -134,13 +144,28 @@ def simulate(
         readable.print(f"report: {report}", markup=False, highlight=False, soft_wrap=True)
 
 
-def recipe(settings: Settings, policy: str, *, tolerated_given: bool) -> Defense:
+def recipe(text: str, f: int | float, policy: str, *, tolerated_given: bool) -> Defense:
     """The defense that the options describe; an f written in the recipe stands unless `--tolerated` is given."""
     from hawthorn.strategies import Defense
 
-    written = bool(re.search(r";\s*f\s*=", settings.defense)) and not tolerated_given
-    fields = {"policy": policy} if policy else {}
-    return Defense.parse(settings.defense, f=None if written else settings.f, **fields)
+    fields: dict[str, Any] = {"policy": policy} if policy else {}
+    if not text.strip():
+        return Defense(f=f, **fields)
+    written = bool(re.search(r";\s*f\s*=", text)) and not tolerated_given
+    return Defense.parse(text, f=None if written else f, **fields)
+
+
+@contextmanager
+def _audited(federation: Federation, where: str) -> Generator[Federation]:
+    """The federation, its defended run recorded in the audit at `where`, if that is given."""
+    if not where:
+        yield federation
+        return
+    from hawthorn.server.audit import Audit
+
+    settings = federation.settings.run_config() | {"defense": str(federation.defense)}
+    with Audit.open(where) as audit, audit.run(settings, name="simulate") as run:
+        yield replace(federation, audit=run)
 
 
 def _write_json(document: dict[str, Any], target: str) -> None:
