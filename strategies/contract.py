@@ -24,10 +24,9 @@ from numpy.typing import NDArray
 
 from . import kernels
 from .errors import OptionError, SettingError, ToleranceError
+from .evidence import History
 from .geometry import Floats, Geometry
 from .rows import Rows
-
-History = Mapping[str, Any]
 
 RESERVED = frozenset({"rng", "history"})  # arguments the caller supplies; never options of a recipe
 
@@ -254,12 +253,16 @@ class Transform:
 
 
 class Score:
-    """A registered anomaly score: `distance(geometry, f=2)` answers `(n,)` in float64, higher where more anomalous."""
+    """A registered anomaly score: `distance(geometry, f=2)` answers `(n,)` in float64, higher where more anomalous.
 
-    def __init__(self, function: Callable[..., Floats]) -> None:
+    `spread` is the least standard deviation it is read with: how much honest clients differ in it anyway.
+    """
+
+    def __init__(self, function: Callable[..., Floats], spread: float) -> None:
         functools.update_wrapper(self, function)
         self.name = function.__name__
         self.function = function
+        self.spread = spread
 
     def __repr__(self) -> str:
         return f"<score {self.name}>"
@@ -269,11 +272,16 @@ class Score:
     ) -> Floats:
         check_options(self.name, self.function, options)
         count = hostile_count(f, geometry.n)
-        return self.function(geometry.canonical(), count, history or {}, **options)[geometry.rank]
+        recalled = history or History.recalled(None, None, geometry.n)
+        canonical = recalled.take(np.argsort(geometry.rank))
+        return self.function(geometry.canonical(), count, canonical, **options)[geometry.rank]
 
 
 class Policy:
-    """A registered policy: `fdr(scores, f, history)` answers a `Decision` on n clients, each score being `(n,)`."""
+    """A registered policy: `fdr(scores, f, history)` answers a `Decision` on the n clients.
+
+    `scores` holds for each score the clients' deviations `(n,)` from what is usual, averaged with their past ones.
+    """
 
     def __init__(self, function: Callable[..., Decision]) -> None:
         functools.update_wrapper(self, function)
@@ -287,7 +295,8 @@ class Policy:
         self, scores: Mapping[str, Floats], f: int, history: History | None = None, **options: object
     ) -> Decision:
         check_options(self.name, self.function, options)
-        return self.function(scores, f, history or {}, **options)
+        n = len(next(iter(scores.values())))
+        return self.function(scores, f, history or History.recalled(None, None, n), **options)
 
 
 @dataclass(frozen=True, eq=False)
@@ -347,9 +356,13 @@ def transform(
     return register
 
 
-def score(function: Callable[..., Floats]) -> Score:
-    """Registers an anomaly score `(geometry, f, history, *, options) -> (n,)`."""
-    return SCORES.add(function.__name__, Score(function))
+def score(*, spread: float) -> Callable[[Callable[..., Floats]], Score]:
+    """Registers an anomaly score `(geometry, f, history, *, options) -> (n,)`; honest clients differ by its `spread`."""
+
+    def register(function: Callable[..., Floats]) -> Score:
+        return SCORES.add(function.__name__, Score(function, spread))
+
+    return register
 
 
 def policy(function: Callable[..., Decision]) -> Policy:

@@ -17,13 +17,13 @@ from .contract import (
     Call,
     Decision,
     Floats,
-    History,
     check_options,
     hostile_count,
     prepare,
     tolerance,
 )
 from .errors import SettingError, ToleranceError, UpdateError
+from .evidence import History, deviations, remembered
 from .geometry import Geometry
 from .rows import Rows
 
@@ -146,28 +146,39 @@ class Defense:
             raise SettingError(f"no part of {str(self)!r} uses a trusted update")
         geometry = Geometry.measured(rows)
         f = hostile_count(self.f, rows.n)
-        history: History = state or {}
-        scores = {text: self._score(text, geometry, f, history) for text in self.scores}
-        decision = self._decide(scores, f, history, rows.n)
-        update, weights, skipped = self._aggregate(rows, geometry, decision, f)
         rank = np.argsort(rows.order)
+        history = History.recalled(state, clients, rows.n)
+        scores, evidence = self._evidence(geometry, f, history.take(rows.order))
+        decision = self._decision(evidence, f, history.take(rows.order), rows.n)
+        update, weights, skipped = self._aggregate(rows, geometry, decision, f)
+        state_after = None
+        if clients is not None:
+            found = {name: values[rank] for name, values in evidence.items()}
+            state_after = remembered(state, clients, history, found, decision.accepted[rank])
         return Outcome(
             update=update,
             verdicts=_verdicts(scores, decision, weights, rank),
             geometry=geometry.reordered(rank),
             skipped=skipped,
-            state=None if clients is None else _remembered(history, clients, decision.accepted[rank].tolist()),
+            state=state_after,
         )
 
-    def _score(self, text: str, geometry: Geometry, f: int, history: History) -> Floats:
-        call = Call.parse(text)
-        return SCORES[call.name].function(geometry, f, history, **dict(call.options))
+    def _evidence(self, geometry: Geometry, f: int, history: History) -> tuple[dict[str, Floats], dict[str, Floats]]:
+        """The scores, and what they say beside the other clients and the past. All in canonical order."""
+        scores: dict[str, Floats] = {}
+        found: dict[str, Floats] = {}
+        for text in self.scores:
+            call = Call.parse(text)
+            part = SCORES[call.name]
+            scores[text] = part.function(geometry, f, history, **dict(call.options))
+            found[text] = deviations(scores[text], f, part.spread)
+        return scores, history.with_round(found)
 
-    def _decide(self, scores: Mapping[str, Floats], f: int, history: History, n: int) -> Decision:
-        if not scores:
+    def _decision(self, evidence: Mapping[str, Floats], f: int, history: History, n: int) -> Decision:
+        if not evidence:
             return Decision(np.ones(n, bool), np.ones(n), ("",) * n)
         call = Call.parse(self.policy)
-        return POLICIES[call.name].function(scores, f, history, **dict(call.options))
+        return POLICIES[call.name].function(evidence, f, history, **dict(call.options))
 
     def _aggregate(self, rows: Rows, geometry: Geometry, decision: Decision, f: int) -> tuple[Any, Floats, str | None]:
         """The update of the accepted rows, each row's weight in it, and why there is none. All in canonical order."""
@@ -242,16 +253,5 @@ def _verdicts(
             scores={name: float(values[place]) for name, values in scores.items()},
             reason=decision.reasons[place],
         )
-        for place in rank.tolist()
+        for place in map(int, rank)
     )
-
-
-def _remembered(history: History, clients: Sequence[str], accepted: Sequence[bool]) -> dict[str, Any]:
-    """The state after a round: rounds so far, and how often each client was seen and rejected."""
-    past: Mapping[str, Mapping[str, int]] = history.get("clients", {})
-    records = {name: dict(record) for name, record in past.items()}
-    for name, taken in zip(clients, accepted, strict=True):
-        record = records.setdefault(str(name), {"seen": 0, "rejected": 0})
-        record["seen"] += 1
-        record["rejected"] += not taken
-    return {"rounds": history.get("rounds", 0) + 1, "clients": records}

@@ -1,4 +1,4 @@
-"""Policies: whom to accept, given the scores. None rejects more than the f clients that are thought to be hostile."""
+"""Policies: whom to accept, given the evidence. None rejects more than the f clients that are thought to be hostile."""
 
 from collections.abc import Mapping
 
@@ -6,65 +6,47 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import special
 
-from .contract import Decision, Floats, History, policy
+from .contract import Decision, Floats, policy
 from .errors import SettingError
+from .evidence import History, deviations
 
-MAD_TO_SIGMA = 1.4826  # what makes the median absolute deviation of normal values their standard deviation
-LEAST_SPREAD = 0.05  # deviations are never counted in smaller units: honest clients may agree almost exactly
-TAIL = 3.0  # degrees of freedom: honest updates have heavier tails than normal ones, and few clients give a rough scale
+SPREAD = 0.8  # the summed evidence of honest clients varies by so much, in its own units, whatever the round
+TAIL = 5.0  # degrees of freedom: honest evidence has heavier tails than normal values, and few clients a rough scale
 
 
-def deviations(values: Floats) -> Floats:
-    """How far each value lies above the median, in robust standard deviations `(n,)`.
+def strength(scores: Mapping[str, Floats], f: int) -> Floats:
+    """How far the clients' evidence, summed over the scores, lies above what is usual, `(n,)`, in robust deviations.
 
-    >>> deviations(np.array([1.0, 2.0, 3.0, 4.0, 100.0])).round(2).tolist()
-    [-1.35, -0.67, 0.0, 0.67, 65.43]
+    Only what speaks against a client is summed: an attack that hides from one score is not excused by it.
     """
-    away = values - np.median(values)
-    return away / max(MAD_TO_SIGMA * float(np.median(np.abs(away))), LEAST_SPREAD)
+    against = sum(np.maximum(values, 0.0) for values in scores.values())
+    return deviations(np.asarray(against, dtype=np.float64), f, SPREAD)
 
 
-def p_values(scores: Mapping[str, Floats], n: int) -> Floats:
-    """How likely an honest client would be at least as anomalous, one p-value per client `(n,)`.
-
-    Each score's deviation is read off a Student t distribution, and the least p-value of a client is multiplied by the
-    number of scores, which is valid however the scores depend on each other (Bonferroni).
-    """
-    if not scores:
-        return np.ones(n)
-    tails = np.array([special.stdtr(TAIL, -deviations(values)) for values in scores.values()])
-    return np.minimum(1.0, tails.min(axis=0) * len(scores))
+def p_values(strengths: Floats) -> Floats:
+    """How likely an honest client would have at least so much evidence against it, `(n,)`: Student's t tail."""
+    return np.asarray(special.stdtr(TAIL, -strengths), dtype=np.float64)
 
 
-def _decision(scores: Mapping[str, Floats], rejected: NDArray[np.bool_], p: Floats) -> Decision:
-    """A decision whose reasons name the score that sticks out most."""
-    above = {name: deviations(values) for name, values in scores.items()}
+def _decision(scores: Mapping[str, Floats], candidates: NDArray[np.bool_], strengths: Floats, f: int) -> Decision:
+    """The f strongest candidates rejected: at most f clients are hostile, so more would be honest ones."""
+    p = p_values(strengths)
+    strongest = np.argsort(-strengths, kind="stable")[:f]
+    rejected = np.zeros(len(p), bool)
+    rejected[strongest] = candidates[strongest]
     reasons = [""] * len(p)
     for client in np.flatnonzero(rejected):
-        worst = max(above, key=lambda name: above[name][client])
-        reasons[client] = (
-            f"{worst} is {above[worst][client]:.3g} robust deviations above the median (p = {p[client]:.2g})"
-        )
+        told = sorted(((float(values[client]), name) for name, values in scores.items()), reverse=True)
+        against = " and ".join(f"{name} by {value:.1f}" for value, name in told[:2] if value > 1 or value == told[0][0])
+        reasons[client] = f"{against} robust deviations above the others over the last rounds (p = {p[client]:.2g})"
     return Decision(~rejected, p, tuple(reasons))
-
-
-def _most_anomalous(candidates: NDArray[np.bool_], p: Floats, f: int) -> NDArray[np.bool_]:
-    """At most f of the candidates: at most f clients are hostile, so rejecting more would punish honest ones."""
-    ranked = np.argsort(np.where(candidates, p, np.inf), kind="stable")[:f]
-    chosen = np.zeros(len(p), bool)
-    chosen[ranked] = candidates[ranked]
-    return chosen
-
-
-def _clients(scores: Mapping[str, Floats]) -> int:
-    return len(next(iter(scores.values())))
 
 
 @policy
 def none(scores: Mapping[str, Floats], f: int, history: History) -> Decision:
     """Everybody is accepted; scores and p-values are reported."""
-    p = p_values(scores, _clients(scores))
-    return _decision(scores, np.zeros(len(p), bool), p)
+    strengths = strength(scores, f)
+    return _decision(scores, np.zeros(len(strengths), bool), strengths, f)
 
 
 @policy
@@ -78,22 +60,22 @@ def fdr(scores: Mapping[str, Floats], f: int, history: History, *, q: float = 0.
     """
     if not 0 < q < 1:
         raise SettingError(f"fdr needs a rate q between 0 and 1, got {q!r}")
-    p = p_values(scores, _clients(scores))
+    strengths = strength(scores, f)
+    p = p_values(strengths)
     n = len(p)
     below = np.flatnonzero(np.sort(p) <= q * np.arange(1, n + 1) / n)
     cut = np.sort(p)[below[-1]] if len(below) else -1.0
-    return _decision(scores, _most_anomalous(p <= cut, p, f), p)
+    return _decision(scores, p <= cut, strengths, f)
 
 
 @policy
-def threshold(scores: Mapping[str, Floats], f: int, history: History, *, z: float = 6.0) -> Decision:
-    """Rejections of whoever has a score more than z robust deviations above the median, at most f of them.
+def threshold(scores: Mapping[str, Floats], f: int, history: History, *, z: float = 4.0) -> Decision:
+    """Rejections of whoever lies more than z robust deviations above the others, at most f of them.
 
     >>> threshold({"length": np.array([0.1, 0.2, 0.3, 0.2, 90.0])}, 1).accepted.tolist()
     [True, True, True, True, False]
     """
     if not z > 0:
         raise SettingError(f"threshold needs a positive z, got {z!r}")
-    p = p_values(scores, _clients(scores))
-    above = np.array([deviations(values) for values in scores.values()]).max(axis=0)
-    return _decision(scores, _most_anomalous(above > z, p, f), p)
+    strengths = strength(scores, f)
+    return _decision(scores, strengths > z, strengths, f)

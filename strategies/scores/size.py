@@ -2,7 +2,8 @@
 
 import numpy as np
 
-from ..contract import Floats, History, score
+from ..contract import Floats, score
+from ..evidence import History
 from ..geometry import Geometry
 
 FAINTEST = 1e-12  # ratios to the median below this are one and the same
@@ -17,7 +18,7 @@ def _log_ratio(lengths: Floats) -> Floats:
         return np.log(np.clip(lengths / usual, FAINTEST, 1 / FAINTEST))
 
 
-@score
+@score(spread=0.3)
 def length(geometry: Geometry, f: int, history: History) -> Floats:
     """How much longer or shorter a row is than the median row: the absolute logarithm of the ratio.
 
@@ -29,7 +30,7 @@ def length(geometry: Geometry, f: int, history: History) -> Floats:
     return np.abs(_log_ratio(geometry.norms))
 
 
-@score
+@score(spread=0.15)
 def distance(geometry: Geometry, f: int, history: History) -> Floats:
     """How far a row is from its n - f - 2 nearest other rows (at least one), root mean square, against the median row.
 
