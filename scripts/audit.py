@@ -8,7 +8,7 @@ import math
 import sys
 from collections.abc import Generator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, TextIO, cast
 
@@ -25,6 +25,14 @@ RunNumber = Annotated[int, typer.Argument(metavar="RUN", help="Number of the run
 JsonFile = Annotated[str, typer.Option("--json", metavar="FILE", help="Where JSON goes; - for standard output.")]
 
 
+@dataclass(frozen=True)
+class Lines:
+    """A table, and notes too long for it."""
+
+    table: Table
+    notes: Sequence[str]
+
+
 @app.command("list")
 def list_runs(audit: Database = "hawthorn.db", json_file: JsonFile = "") -> None:
     """List the runs."""
@@ -35,7 +43,7 @@ def list_runs(audit: Database = "hawthorn.db", json_file: JsonFile = "") -> None
     if json_file:
         write_json(json_file, [asdict(run) for run in runs])
     if json_file != "-":
-        show_table(run_table(runs))
+        show_lines(f"{len(runs)} runs", run_table(runs))
 
 
 @app.command()
@@ -60,9 +68,9 @@ def show(
     if json_file == "-":
         return
     if round is None:
-        show_table(run_table([found]), round_table(rounds, contributions))
+        show_lines(f"Run {run}", run_table([found]), round_table(rounds, contributions))
     else:
-        show_table(contribution_table(found, round, contributions))
+        show_lines(f"Run {run}, round {round}", contribution_table(contributions))
 
 
 @app.command()
@@ -137,41 +145,40 @@ def plain(value: Any) -> Any:
     return value
 
 
-def run_table(runs: Sequence[Run]) -> Table:
-    """One line per run."""
-    table = made_table("Runs", "run", "name", "started", "finished", "status", "task", "defense")
+def run_table(runs: Sequence[Run]) -> Lines:
+    """One line per run, and below them how runs failed."""
+    table = made_table("run", "name", "started (UTC)", "status", "task", "defense", folded=("name", "defense"))
     for run in runs:
-        ending = run.status if run.error is None else f"{run.status}: {run.error}"
-        settings = [str(run.settings.get(name, "")) for name in ("task", "defense")]
-        add_row(table, run.id, run.name, run.started, run.finished or "", ending, *settings)
-    return table
+        started = run.started[:19].replace("T", " ")
+        settings = [run.settings.get(name, "") for name in ("task", "defense")]
+        add_row(table, run.id, run.name, started, run.status, *settings)
+    return Lines(table, [f"run {run.id}: {run.error}" for run in runs if run.error])
 
 
-def round_table(rounds: Sequence[Round], contributions: Sequence[Contribution]) -> Table:
-    """One line per round: how many replies came to what, and how the model did."""
+def round_table(rounds: Sequence[Round], contributions: Sequence[Contribution]) -> Lines:
+    """One line per round: how many replies came to what, and how the model did; below them why rounds were skipped."""
     names = sorted({name for one in rounds for name in one.metrics})
-    table = made_table("Rounds", "round", "accepted", "rejected", "refused", "seconds", *names, "skipped")
+    table = made_table("round", "accepted", "rejected", "refused", "seconds", *names)
     for one in rounds:
         replies = [reply for reply in contributions if reply.round == one.number]
         accepted = sum(reply.verdict.accepted for reply in replies)
         refused = sum(not reply.admitted for reply in replies)
         counts = (accepted, len(replies) - accepted - refused, refused)
         metrics = [shown(one.metrics.get(name)) for name in names]
-        add_row(table, one.number, *counts, f"{one.seconds:.2f}", *metrics, one.skipped or "")
-    return table
+        add_row(table, one.number, *counts, f"{one.seconds:.2f}", *metrics)
+    return Lines(table, [f"round {one.number} was skipped: {one.skipped}" for one in rounds if one.skipped])
 
 
-def contribution_table(run: Run, round: int, contributions: Sequence[Contribution]) -> Table:
-    """One line per reply of a round."""
+def contribution_table(contributions: Sequence[Contribution]) -> Lines:
+    """One line per reply of a round, and below them the reasons."""
     names = score_names(contributions)
-    title = f"Run {run.id}, round {round}"
-    table = made_table(title, "client", "verdict", "weight", "p", *names, "reason")
+    table = made_table("client", "verdict", "weight", "p", *names)
     for one in contributions:
         verdict = one.verdict
         word = "refused" if not one.admitted else "accepted" if verdict.accepted else "rejected"
         scores = [shown(verdict.scores.get(name)) for name in names]
-        add_row(table, one.client, word, shown(verdict.weight), shown(verdict.p_value), *scores, verdict.reason)
-    return table
+        add_row(table, one.client, word, shown(verdict.weight), shown(verdict.p_value), *scores)
+    return Lines(table, [f"{one.client}: {one.verdict.reason}" for one in contributions if one.verdict.reason])
 
 
 def score_names(contributions: Sequence[Contribution]) -> list[str]:
@@ -216,28 +223,34 @@ def opened_text(where: str) -> Generator[TextIO]:
         yield file
 
 
-def made_table(title: str, *columns: str) -> Table:
-    """A table without rows."""
+def made_table(*columns: str, folded: Sequence[str] = ()) -> Table:
+    """A table without rows; only the `folded` columns give way where the terminal is narrow."""
     from rich.table import Table
 
-    table = Table(title=title, title_justify="left")
+    # every column counts: the verdicts of a round just fit a terminal of 80
+    table = Table(box=None, padding=(0, 1, 0, 0), pad_edge=False, header_style="bold underline")
     for column in columns:
-        table.add_column(column, overflow="fold")
+        table.add_column(column, overflow="fold", no_wrap=column not in folded)
     return table
 
 
 def add_row(table: Table, *cells: object) -> None:
-    """Add one line of cells. None of them is read as markup, because clients have a say in their text."""
+    """Add one line of cells, none of them read as markup, because clients have a say in their text."""
     from rich.text import Text
 
     table.add_row(*(Text(printable(str(cell))) for cell in cells))
 
 
-def show_table(*tables: Table) -> None:
-    """Print tables to standard output."""
+def show_lines(title: str, *parts: Lines) -> None:
+    """Print tables with their notes to standard output, as wide as they are unless a terminal is narrower."""
     from rich.console import Console
 
-    Console().print(*tables, sep="\n")
+    console = Console(width=None if sys.stdout.isatty() else 1000)
+    console.print(title, markup=False, highlight=False, style="bold")
+    for part in parts:
+        console.print(part.table)
+        for note in part.notes:
+            console.print(printable(note), markup=False, highlight=False, soft_wrap=True)
 
 
 def printable(text: str) -> str:

@@ -58,7 +58,7 @@ def main(grid: Grid, context: Context) -> None:
 def log_with_flower() -> None:
     """Send what `hawthorn` logs where Flower's own lines go, so that `flwr log` shows it."""
     ours, flowers = logging.getLogger("hawthorn"), logging.getLogger("flwr")
-    ours.setLevel(flowers.getEffectiveLevel())
+    ours.setLevel(logging.INFO)
     for handler in flowers.handlers:
         ours.addHandler(handler)
 
@@ -89,7 +89,7 @@ def run_audit(settings: Settings, *, name: str) -> Generator[RunAudit | None]:
         yield None
         return
     with Audit.open(settings.audit) as audit, audit.run(settings.run_config(), name=name) as run:
-        logger.info("run %d of the audit %s", run.id, settings.audit)
+        logger.info("run %d of the audit %s", run.id, audit.url)
         yield run
 
 

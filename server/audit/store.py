@@ -34,7 +34,7 @@ class Audit:
         Raises `AuditError` when it cannot be opened, or is not there and may not be made.
         """
         text = str(where)
-        url = text if "://" in text else f"sqlite:///{text}"
+        url = text if "://" in text else f"sqlite:///{Path(text).expanduser().absolute()}"
         if not create and url.startswith("sqlite:///") and not Path(url.removeprefix("sqlite:///")).is_file():
             raise AuditError(f"no audit database at {text}; a run started with audit={text!r} writes one")
         with _explained(f"cannot open the audit database {text}"):
@@ -46,6 +46,11 @@ class Audit:
             elif not inspect(engine).has_table("runs"):
                 raise AuditError(f"{text} is a database, but not an audit written by hawthorn")
         return cls(engine)
+
+    @property
+    def url(self) -> str:
+        """Where the audit is, without a password."""
+        return self._engine.url.render_as_string(hide_password=True)
 
     def close(self) -> None:
         """Close every connection."""

@@ -1,0 +1,130 @@
+"""The ServerApp on an in-process grid, with the real ClientApp; `tests/federation` runs both in Flower's processes."""
+
+import logging
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from flwr.app import ArrayRecord, Context, MetricRecord, RecordDict
+from hawthorn.client.app import app as client_app
+from hawthorn.client.provider import holdout, initial_arrays
+from hawthorn.scripts.in_process import InProcessGrid
+from hawthorn.server.app import app as server_app
+from hawthorn.server.audit import Audit
+from hawthorn.server.settings import Settings
+from hawthorn.strategies import AuditError, SettingError
+
+SMALL = {"task": "digits", "clients": 5, "rounds": 2, "partition": "iid", "local-epochs": 1, "wait": 0.0}
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> Callable[..., Path]:
+    """Runs a federation with these settings beside the small ones; returns its audit."""
+
+    def run(*, nodes: int = 5, **settings: Any) -> Path:
+        audit = tmp_path / "audit.db"
+        written = {name.replace("_", "-"): value for name, value in settings.items()}
+        run_config = Settings.parse({}).run_config() | SMALL | {"audit": str(audit)} | written
+        grid = InProcessGrid(client_app, nodes, run_config)
+        server_app(grid, Context(1, 1, {}, RecordDict(), run_config))
+        return audit
+
+    return run
+
+
+def test_a_federation_learns_and_is_audited(run: Callable[..., Path]):
+    with Audit.open(run(), create=False) as audit:
+        (found,) = audit.runs()
+        assert (found.name, found.status) == ("flwr run 1", "finished")
+        assert found.settings == Settings.parse(found.settings).run_config()
+        assert [(round.number, round.size) for round in audit.rounds(found.id)] == [(1, 5), (2, 5)]
+        metrics = audit.metrics(found.id)
+        assert set(metrics) == {0, 1, 2}
+        assert metrics[2]["loss"] < metrics[0]["loss"]
+
+
+def test_an_attacker_is_rejected_and_written_down(run: Callable[..., Path]):
+    with Audit.open(run(hostile=1, tolerated=1, attack="sign_flip"), create=False) as audit:
+        rejected = {one.client for one in audit.contributions(1) if not one.verdict.accepted}
+        assert len(rejected) == 1
+
+
+def test_the_same_settings_give_the_same_federation(run: Callable[..., Path]):
+    run()
+    with Audit.open(run(), create=False) as audit:
+        first, second = (audit.metrics(found.id) for found in audit.runs())
+    assert first == second
+
+
+def test_the_inner_strategy_is_the_one_asked_for(run: Callable[..., Path], caplog: pytest.LogCaptureFixture):
+    with caplog.at_level(logging.INFO, logger="hawthorn"):
+        run(inner="fedadam(eta=0.01)", rounds=1)
+    assert "FedAdam is defended by trimmed_mean" in caplog.text
+
+
+def test_without_audit_and_holdout_nothing_is_written(run: Callable[..., Path], tmp_path: Path):
+    run(audit="", holdout="", rounds=1)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_holdout_of_the_operators_own_is_asked(run: Callable[..., Path]):
+    with Audit.open(run(model=f"{__name__}:own_model", holdout=f"{__name__}:own_holdout"), create=False) as audit:
+        assert audit.metrics(1) == {number: {"rounds-so-far": float(number)} for number in range(3)}
+
+
+@pytest.mark.parametrize(
+    ("settings", "words"),
+    [
+        ({"rounds": 0}, "rounds must be a whole number of at least 1"),
+        ({"nodes": 3}, "3 of clients=5 nodes connected within wait=0 seconds"),
+        ({"task": "digit"}, "did you mean 'digits'?"),
+        ({"partition": "dirichlett(1)"}, "dirichlet"),
+        ({"hostile": 1, "attack": "sign_flop"}, "did you mean 'sign_flip'?"),
+        ({"hostile": 1, "attack": "alie(z=1.5)"}, "use hawthorn simulate"),
+        ({"model": "hawthorn.client.provider:arrays"}, "no function 'arrays' there"),
+    ],
+    ids=str,
+)
+def test_settings_that_cannot_work_end_the_run_before_it_begins(
+    run: Callable[..., Path], tmp_path: Path, settings: dict[str, Any], words: str
+):
+    with pytest.raises(SettingError) as error:
+        run(**settings)
+    assert words in str(error.value)
+    if (tmp_path / "audit.db").exists():  # settings that can be read are written down with the reason
+        with Audit.open(tmp_path / "audit.db", create=False) as audit:
+            (found,) = audit.runs()
+            assert found.status == "failed"
+            assert found.error is not None
+            assert words in found.error
+            assert audit.rounds(found.id) == ()
+
+
+def test_an_audit_that_cannot_be_opened_ends_the_run_before_it_begins(run: Callable[..., Path]):
+    with pytest.raises(AuditError, match="cannot open the audit database"):
+        run(audit="nowhere/at/all/audit.db")
+
+
+def test_the_initial_model_is_the_same_for_the_same_seed():
+    config = Settings().run_config()
+    first, again, other = (initial_arrays(config | {"seed": seed}) for seed in (1, 1, 2))
+    assert list(first) == list(again)
+    for name in first:
+        np.testing.assert_array_equal(first[name].numpy(), again[name].numpy())
+    assert any(not np.array_equal(first[name].numpy(), other[name].numpy()) for name in first)
+
+
+def test_the_holdout_tells_how_far_a_targeted_attack_has_come():
+    config = Settings.parse({"hostile": 1, "attack": "label_flip"}).run_config()
+    metrics = holdout(config)(0, initial_arrays(config))
+    assert set(metrics) == {"loss", "accuracy", "worst-class-recall", "attack-success"}
+
+
+def own_model(run_config: dict[str, Any]) -> ArrayRecord:
+    return initial_arrays(run_config)
+
+
+def own_holdout(run_config: dict[str, Any]) -> Callable[[int, ArrayRecord], MetricRecord]:
+    return lambda number, arrays: MetricRecord({"rounds-so-far": number})
