@@ -1,15 +1,14 @@
 """Bad replies: what a broken or hostile client can send in the place of a good one.
 
 Each entry of `MALFORMED` turns one good reply into the list of replies that arrive instead, in memory, so that the same
-catalogue can be put before any strategy. `fault` holds words that a refusal has to name; None means that the reply can
+catalog can be put before any strategy. `fault` holds words that a refusal has to name; None means that the reply can
 be read and its update should count, however odd the rest of it.
 """
 
 from __future__ import annotations
 
-import copy
 import io
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,8 +17,22 @@ from flwr.app import Array, ArrayRecord, ConfigRecord, Error, Message, MetricRec
 from numpy.lib import format as npy
 from numpy.typing import NDArray
 
+from .forging import (
+    NUMPY,
+    arrays_in,
+    forged,
+    metrics_in,
+    npy_bytes,
+    npy_header,
+    tampered,
+    with_array,
+    with_arrays,
+    with_data,
+    with_examples,
+    with_metrics,
+)
+
 Forge = Callable[[Message], list[Message]]
-NUMPY = "numpy.ndarray"
 
 
 @dataclass(frozen=True)
@@ -40,7 +53,7 @@ MALFORMED: dict[str, Malformed] = {}
 
 
 def malformed(family: str, fault: str | None) -> Callable[[Forge], Forge]:
-    """The decorator that puts a function into the catalogue under its own name."""
+    """The decorator that puts a function into the catalog under its own name."""
 
     def registered(forge: Forge) -> Forge:
         MALFORMED[forge.__name__] = Malformed(forge.__name__, family, forge, fault)
@@ -49,124 +62,54 @@ def malformed(family: str, fault: str | None) -> Callable[[Forge], Forge]:
     return registered
 
 
-# --- how to change a reply ---------------------------------------------------------------------------------------------
-
-
-def forged(reply: Message, content: RecordDict | None = None, **metadata: Any) -> Message:
-    """A copy of a reply with other content and other metadata; Flower has no public way to write most of the latter."""
-    other = copy.copy(reply)
-    other.__dict__["_metadata"] = copy.copy(reply.metadata)
-    for name, value in metadata.items():
-        other.metadata.__dict__[f"_{name}"] = value
-    other.content = RecordDict(dict(reply.content)) if content is None else content
-    return other
-
-
-def _arrays(reply: Message) -> ArrayRecord:
-    return next(iter(reply.content.array_records.values()))
-
-
-def _metrics(reply: Message) -> MetricRecord:
-    return next(iter(reply.content.metric_records.values()))
-
-
-def _with_arrays(reply: Message, arrays: Mapping[str, Array]) -> list[Message]:
-    content = RecordDict(dict(reply.content))
-    content[next(iter(reply.content.array_records))] = ArrayRecord(dict(arrays))
-    return [forged(reply, content)]
-
-
-def _with_metrics(reply: Message, **metrics: Any) -> list[Message]:
-    content = RecordDict(dict(reply.content))
-    content[next(iter(reply.content.metric_records))] = MetricRecord({**_metrics(reply), **metrics})
-    return [forged(reply, content)]
-
-
-def _with_examples(reply: Message, examples: Any) -> list[Message]:
-    return _with_metrics(reply, **{"num-examples": examples})
-
-
-def _target(reply: Message) -> str:
-    """The name of the array that is tampered with: the largest one of floating-point numbers."""
-    arrays = _arrays(reply)
-    floating = [name for name, array in arrays.items() if array.numpy().dtype.kind == "f"]
-    return max(floating, key=lambda name: len(arrays[name].data))
-
-
-def _with_array(reply: Message, change: Callable[[NDArray[Any]], NDArray[Any] | Array]) -> list[Message]:
-    """The reply with its largest array changed."""
-    name = _target(reply)
-    changed = change(_arrays(reply)[name].numpy().copy())
-    return _with_arrays(reply, {**_arrays(reply), name: changed if isinstance(changed, Array) else Array(changed)})
-
-
-def _with_data(reply: Message, change: Callable[[bytes], bytes]) -> list[Message]:
-    """The reply with other bytes in its largest array, whose claims stay."""
-    array = _arrays(reply)[_target(reply)]
-    other = Array(array.dtype, tuple(array.shape), NUMPY, change(array.data))
-    return _with_arrays(reply, {**_arrays(reply), _target(reply): other})
-
-
-def _header(descr: Any, shape: tuple[int, ...]) -> bytes:
-    buffer = io.BytesIO()
-    npy.write_array_header_1_0(buffer, {"descr": descr, "fortran_order": False, "shape": shape})
-    return buffer.getvalue()
-
-
-def _saved(array: NDArray[Any]) -> bytes:
-    buffer = io.BytesIO()
-    np.save(buffer, array, allow_pickle=True)
-    return buffer.getvalue()
-
-
-# --- names -------------------------------------------------------------------------------------------------------------
+# --- names ----------------------------------------------------------------------------------------
 
 
 @malformed("names", "lacks")
 def missing_array(reply: Message) -> list[Message]:
     """A reply without the largest array."""
-    return _with_arrays(reply, {name: array for name, array in _arrays(reply).items() if name != _target(reply)})
+    return with_arrays(reply, {name: array for name, array in arrays_in(reply).items() if name != tampered(reply)})
 
 
 @malformed("names", "unexpected")
 def extra_array(reply: Message) -> list[Message]:
     """A reply with one array too many."""
-    return _with_arrays(reply, {**_arrays(reply), "extra": Array(np.ones(3, np.float32))})
+    return with_arrays(reply, {**arrays_in(reply), "extra": Array(np.ones(3, np.float32))})
 
 
 @malformed("names", "lacks")
 def renamed_array(reply: Message) -> list[Message]:
     """A reply whose largest array has another name."""
-    target = _target(reply)
-    return _with_arrays(reply, {f"{n}_" if n == target else n: array for n, array in _arrays(reply).items()})
+    target = tampered(reply)
+    return with_arrays(reply, {f"{n}_" if n == target else n: array for n, array in arrays_in(reply).items()})
 
 
 @malformed("names", "lacks")
 def no_arrays(reply: Message) -> list[Message]:
     """A reply with an empty array record."""
-    return _with_arrays(reply, {})
+    return with_arrays(reply, {})
 
 
 @malformed("names", "unexpected")
 def thousands_of_arrays(reply: Message) -> list[Message]:
     """A reply with five thousand empty arrays beside its own."""
     empty = Array(np.zeros(0, np.float32))
-    return _with_arrays(reply, {**_arrays(reply), **{f"array {i}": empty for i in range(5000)}})
+    return with_arrays(reply, {**arrays_in(reply), **{f"array {i}": empty for i in range(5000)}})
 
 
 @malformed("names", "unexpected")
 def name_that_forges_a_log_line(reply: Message) -> list[Message]:
     """A reply with an array whose name would write a line of its own into a log."""
-    return _with_arrays(reply, {**_arrays(reply), "x\nINFO: all clients accepted": Array(np.ones(3, np.float32))})
+    return with_arrays(reply, {**arrays_in(reply), "x\nINFO: all clients accepted": Array(np.ones(3, np.float32))})
 
 
 @malformed("names", None)
 def reordered_arrays(reply: Message) -> list[Message]:
     """A good reply with its arrays in the opposite order."""
-    return _with_arrays(reply, dict(reversed(_arrays(reply).items())))
+    return with_arrays(reply, dict(reversed(list(arrays_in(reply).items()))))
 
 
-# --- records -----------------------------------------------------------------------------------------------------------
+# --- records --------------------------------------------------------------------------------------
 
 
 @malformed("records", "array record")
@@ -178,14 +121,14 @@ def empty_content(reply: Message) -> list[Message]:
 @malformed("records", "array record")
 def two_array_records(reply: Message) -> list[Message]:
     """A reply with its arrays twice, under two names."""
-    return [forged(reply, RecordDict({**reply.content, "more": ArrayRecord(dict(_arrays(reply)))}))]
+    return [forged(reply, RecordDict({**reply.content, "more": ArrayRecord(dict(arrays_in(reply)))}))]
 
 
 @malformed("records", "array record")
 def arrays_as_a_config(reply: Message) -> list[Message]:
     """A reply with its arrays as raw bytes in a config record."""
-    config = ConfigRecord({name: array.data for name, array in _arrays(reply).items()})
-    return [forged(reply, RecordDict({"arrays": config, "metrics": _metrics(reply)}))]
+    config = ConfigRecord({name: array.data for name, array in arrays_in(reply).items()})
+    return [forged(reply, RecordDict({"arrays": config, "metrics": metrics_in(reply)}))]
 
 
 @malformed("records", None)
@@ -206,178 +149,178 @@ def extra_config_record(reply: Message) -> list[Message]:
     return [forged(reply, RecordDict({**reply.content, "note": ConfigRecord({"text": "hello"})}))]
 
 
-# --- shapes ------------------------------------------------------------------------------------------------------------
+# --- shapes ---------------------------------------------------------------------------------------
 
 
 @malformed("shapes", "shape")
 def shape_that_broadcasts(reply: Message) -> list[Message]:
     """One number where a whole array belongs."""
-    return _with_array(reply, lambda array: np.ones(1, array.dtype))
+    return with_array(reply, lambda array: np.ones(1, array.dtype))
 
 
 @malformed("shapes", "shape")
 def no_dimensions(reply: Message) -> list[Message]:
     """A number without dimensions where an array belongs."""
-    return _with_array(reply, lambda array: np.array(1, array.dtype))
+    return with_array(reply, lambda array: np.array(1, array.dtype))
 
 
 @malformed("shapes", "shape")
 def no_elements(reply: Message) -> list[Message]:
     """An array of no rows."""
-    return _with_array(reply, lambda array: array[:0])
+    return with_array(reply, lambda array: array[:0])
 
 
 @malformed("shapes", "shape")
 def flattened(reply: Message) -> list[Message]:
     """The right numbers in one dimension too few."""
-    return _with_array(reply, lambda array: array.ravel())
+    return with_array(reply, lambda array: array.ravel())
 
 
 @malformed("shapes", "shape")
 def extra_axis(reply: Message) -> list[Message]:
     """The right numbers in one dimension too many."""
-    return _with_array(reply, lambda array: array[None])
+    return with_array(reply, lambda array: array[None])
 
 
 @malformed("shapes", "shape")
 def one_row_too_many(reply: Message) -> list[Message]:
     """An array that is one row longer."""
-    return _with_array(reply, lambda array: np.concatenate([array, array[:1]]))
+    return with_array(reply, lambda array: np.concatenate([array, array[:1]]))
 
 
 @malformed("shapes", "claimed")
 def false_claim_of_shape(reply: Message) -> list[Message]:
     """The right array under a wrong claim."""
-    return _with_array(reply, lambda array: Array(str(array.dtype), (7, 7, 7), NUMPY, _saved(array)))
+    return with_array(reply, lambda array: Array(str(array.dtype), (7, 7, 7), NUMPY, npy_bytes(array)))
 
 
-# --- dtypes ------------------------------------------------------------------------------------------------------------
+# --- dtypes ---------------------------------------------------------------------------------------
 
 
 @malformed("dtypes", "expected float32")
 def integers(reply: Message) -> list[Message]:
     """Whole numbers where fractions belong."""
-    return _with_array(reply, lambda array: array.astype(np.int64))
+    return with_array(reply, lambda array: array.astype(np.int64))
 
 
 @malformed("dtypes", "expected float32")
 def booleans(reply: Message) -> list[Message]:
     """Truth values where numbers belong."""
-    return _with_array(reply, lambda array: array > 0)
+    return with_array(reply, lambda array: array > 0)
 
 
 @malformed("dtypes", "expected float32")
 def complex_numbers(reply: Message) -> list[Message]:
     """Complex numbers where real ones belong."""
-    return _with_array(reply, lambda array: array + 1j)
+    return with_array(reply, lambda array: array + 1j)
 
 
 @malformed("dtypes", "expected float32")
 def strings(reply: Message) -> list[Message]:
     """Text where numbers belong."""
-    return _with_array(reply, lambda array: array.astype("<U8"))
+    return with_array(reply, lambda array: array.astype("<U8"))
 
 
 @malformed("dtypes", "expected float32")
 def structures(reply: Message) -> list[Message]:
     """Records of two fields where numbers belong."""
-    return _with_array(reply, lambda array: np.zeros(array.shape, [("a", np.float32), ("b", np.int8)]))
+    return with_array(reply, lambda array: np.zeros(array.shape, [("a", np.float32), ("b", np.int8)]))
 
 
 @malformed("dtypes", "expected float32")
 def pickled_objects(reply: Message) -> list[Message]:
     """An array of Python objects, which only unpickling could read."""
-    return _with_array(reply, lambda array: Array("object", array.shape, NUMPY, _saved(array.astype(object))))
+    return with_array(reply, lambda array: Array("object", array.shape, NUMPY, npy_bytes(array.astype(object))))
 
 
 @malformed("dtypes", "expected float32")
 def big_endian(reply: Message) -> list[Message]:
     """The right numbers in the other byte order."""
-    return _with_array(reply, lambda array: array.astype(array.dtype.newbyteorder(">")))
+    return with_array(reply, lambda array: array.astype(array.dtype.newbyteorder(">")))
 
 
 @malformed("dtypes", "claimed")
 def false_claim_of_dtype(reply: Message) -> list[Message]:
     """The right array under a wrong claim."""
-    return _with_array(reply, lambda array: Array("float64", array.shape, NUMPY, _saved(array)))
+    return with_array(reply, lambda array: Array("float64", array.shape, NUMPY, npy_bytes(array)))
 
 
 @malformed("dtypes", None)
 def double_precision(reply: Message) -> list[Message]:
     """A good update in float64."""
-    return _with_array(reply, lambda array: array.astype(np.float64))
+    return with_array(reply, lambda array: array.astype(np.float64))
 
 
 @malformed("dtypes", None)
 def half_precision(reply: Message) -> list[Message]:
     """A good update in float16."""
-    return _with_array(reply, lambda array: array.astype(np.float16))
+    return with_array(reply, lambda array: array.astype(np.float16))
 
 
 @malformed("dtypes", None)
 def fortran_order(reply: Message) -> list[Message]:
     """A good update, written column by column."""
-    return _with_array(
-        reply, lambda array: Array(str(array.dtype), array.shape, NUMPY, _saved(np.asfortranarray(array)))
+    return with_array(
+        reply, lambda array: Array(str(array.dtype), array.shape, NUMPY, npy_bytes(np.asfortranarray(array)))
     )
 
 
-# --- bytes -------------------------------------------------------------------------------------------------------------
+# --- bytes ----------------------------------------------------------------------------------------
 
 
 @malformed("bytes", "header")
 def no_bytes(reply: Message) -> list[Message]:
     """An array of no bytes at all."""
-    return _with_data(reply, lambda data: b"")
+    return with_data(reply, lambda data: b"")
 
 
 @malformed("bytes", "header")
 def noise(reply: Message) -> list[Message]:
     """Random bytes."""
-    return _with_data(reply, lambda data: np.random.default_rng(0).bytes(len(data)))
+    return with_data(reply, lambda data: np.random.default_rng(0).bytes(len(data)))
 
 
 @malformed("bytes", "bytes")
 def cut_short(reply: Message) -> list[Message]:
     """An array that lost its last bytes."""
-    return _with_data(reply, lambda data: data[:-3])
+    return with_data(reply, lambda data: data[:-3])
 
 
 @malformed("bytes", "bytes")
 def bytes_left_over(reply: Message) -> list[Message]:
     """An array with bytes behind its end."""
-    return _with_data(reply, lambda data: data + bytes(1000))
+    return with_data(reply, lambda data: data + bytes(1000))
 
 
 @malformed("bytes", "shape")
 def forged_size(reply: Message) -> list[Message]:
     """A header that announces 48 TB."""
-    return _with_data(reply, lambda data: _header("<f4", (2_000_000, 6_000_000)) + bytes(64))
+    return with_data(reply, lambda data: npy_header("<f4", (2_000_000, 6_000_000)) + bytes(64))
 
 
 @malformed("bytes", "shape")
 def negative_size(reply: Message) -> list[Message]:
     """A header with a negative length."""
-    return _with_data(reply, lambda data: _header("<f4", (-1, 4)) + bytes(64))
+    return with_data(reply, lambda data: npy_header("<f4", (-1, 4)) + bytes(64))
 
 
 @malformed("bytes", "header")
 def long_header(reply: Message) -> list[Message]:
     """A header of a million characters."""
     size = 1_000_000
-    return _with_data(reply, lambda data: npy.magic(2, 0) + size.to_bytes(4, "little") + b"{" + b" " * (size - 1))
+    return with_data(reply, lambda data: npy.magic(2, 0) + size.to_bytes(4, "little") + b"{" + b" " * (size - 1))
 
 
 @malformed("bytes", "header")
 def nested_header(reply: Message) -> list[Message]:
     """A header nested too deeply for a parser."""
-    return _with_data(reply, lambda data: npy.magic(1, 0) + (2000).to_bytes(2, "little") + b"(" * 2000)
+    return with_data(reply, lambda data: npy.magic(1, 0) + (2000).to_bytes(2, "little") + b"(" * 2000)
 
 
 @malformed("bytes", "version")
 def unknown_version(reply: Message) -> list[Message]:
     """A file format that does not exist yet."""
-    return _with_data(reply, lambda data: data[:6] + bytes([9, 0]) + data[8:])
+    return with_data(reply, lambda data: data[:6] + bytes([9, 0]) + data[8:])
 
 
 @malformed("bytes", "header")
@@ -385,46 +328,46 @@ def zip_archive(reply: Message) -> list[Message]:
     """A compressed archive, which numpy's own loader would open."""
     buffer = io.BytesIO()
     np.savez_compressed(buffer, bomb=np.zeros(100_000))
-    return _with_data(reply, lambda data: buffer.getvalue())
+    return with_data(reply, lambda data: buffer.getvalue())
 
 
 @malformed("bytes", "header")
 def bare_pickle(reply: Message) -> list[Message]:
     """A pickle, which would run code if anything loaded it."""
-    return _with_data(reply, lambda data: b"\x80\x04cbuiltins\nprint\n(Vunpickled\ntR.")
+    return with_data(reply, lambda data: b"\x80\x04cbuiltins\nprint\n(Vunpickled\ntR.")
 
 
 @malformed("bytes", "serialization")
 def unknown_serialization(reply: Message) -> list[Message]:
     """A serialization nobody agreed on."""
-    return _with_array(reply, lambda array: Array(str(array.dtype), array.shape, "torch.pickle", _saved(array)))
+    return with_array(reply, lambda array: Array(str(array.dtype), array.shape, "torch.pickle", npy_bytes(array)))
 
 
-# --- values ------------------------------------------------------------------------------------------------------------
+# --- values ---------------------------------------------------------------------------------------
 
 
 @malformed("values", "finite")
 def all_nan(reply: Message) -> list[Message]:
     """Nothing but NaN."""
-    return _with_array(reply, lambda array: np.full_like(array, np.nan))
+    return with_array(reply, lambda array: np.full_like(array, np.nan))
 
 
 @malformed("values", "finite")
 def one_nan(reply: Message) -> list[Message]:
     """One NaN among good numbers."""
-    return _with_array(reply, lambda array: _first_set(array, np.nan))
+    return with_array(reply, lambda array: _first_set(array, np.nan))
 
 
 @malformed("values", "finite")
 def one_infinity(reply: Message) -> list[Message]:
     """One infinity among good numbers."""
-    return _with_array(reply, lambda array: _first_set(array, -np.inf))
+    return with_array(reply, lambda array: _first_set(array, -np.inf))
 
 
 @malformed("values", "hold")
 def beyond_float32(reply: Message) -> list[Message]:
     """A finite float64 that no float32 can hold."""
-    return _with_array(reply, lambda array: _first_set(array.astype(np.float64), 1e300))
+    return with_array(reply, lambda array: _first_set(array.astype(np.float64), 1e300))
 
 
 def _first_set(array: NDArray[Any], value: float) -> NDArray[Any]:
@@ -432,72 +375,74 @@ def _first_set(array: NDArray[Any], value: float) -> NDArray[Any]:
     return array
 
 
-# --- counts and metrics ------------------------------------------------------------------------------------------------
+# --- counts and metrics ---------------------------------------------------------------------------
 
 
 @malformed("counts", "num-examples")
 def no_examples(reply: Message) -> list[Message]:
     """A claim to have trained on nothing."""
-    return _with_examples(reply, 0)
+    return with_examples(reply, 0)
 
 
 @malformed("counts", "num-examples")
 def negative_examples(reply: Message) -> list[Message]:
     """A negative claim, which turns a weighted mean around."""
-    return _with_examples(reply, -850)
+    return with_examples(reply, -850)
 
 
 @malformed("counts", "num-examples")
 def nan_examples(reply: Message) -> list[Message]:
     """A claim that is no number."""
-    return _with_examples(reply, float("nan"))
+    return with_examples(reply, float("nan"))
 
 
 @malformed("counts", "num-examples")
 def infinite_examples(reply: Message) -> list[Message]:
     """A claim without end."""
-    return _with_examples(reply, float("inf"))
+    return with_examples(reply, float("inf"))
 
 
 @malformed("counts", "num-examples")
 def list_of_examples(reply: Message) -> list[Message]:
     """A list where one number belongs."""
-    return _with_examples(reply, [100, 100])
+    return with_examples(reply, [100, 100])
 
 
 @malformed("counts", None)
 def trillion_examples(reply: Message) -> list[Message]:
     """A good update that claims to stand for all the others."""
-    return _with_examples(reply, 10**12)
+    return with_examples(reply, 10**12)
 
 
 @malformed("metrics", None)
 def nan_metric(reply: Message) -> list[Message]:
     """A good update with a loss of NaN."""
-    return _with_metrics(reply, **{name: float("nan") for name in _metrics(reply) if name != "num-examples"})
+    return with_metrics(reply, **{name: float("nan") for name in metrics_in(reply) if name != "num-examples"})
 
 
 @malformed("metrics", None)
 def extra_metric(reply: Message) -> list[Message]:
     """A good update with a metric nobody else has."""
-    return _with_metrics(reply, extra=1.0)
+    return with_metrics(reply, extra=1.0)
 
 
 @malformed("metrics", None)
 def missing_metric(reply: Message) -> list[Message]:
     """A good update with nothing but its count."""
     content = RecordDict(dict(reply.content))
-    content[next(iter(reply.content.metric_records))] = MetricRecord({"num-examples": _metrics(reply)["num-examples"]})
+    content[next(iter(reply.content.metric_records))] = MetricRecord(
+        {"num-examples": metrics_in(reply)["num-examples"]}
+    )
     return [forged(reply, content)]
 
 
 @malformed("metrics", None)
 def metric_of_another_length(reply: Message) -> list[Message]:
     """A good update with lists where the others have numbers."""
-    return _with_metrics(reply, **{name: [1.0] * 1000 for name in _metrics(reply) if name != "num-examples"})
+    return with_metrics(reply, **{name: [1.0] * 1000 for name in metrics_in(reply) if name != "num-examples"})
 
 
-# --- senders and errors ------------------------------------------------------------------------------------------------
+# --- senders and errors ---------------------------------------------------------------------------
 
 
 @malformed("senders", "sender")
