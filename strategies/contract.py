@@ -156,6 +156,13 @@ def hostile_count(f: int | float, n: int) -> int:
     return f if isinstance(f, int) else math.ceil(round(f * n, 9))
 
 
+def number_between(name: str, expected: str, value: object, low: float, high: float) -> float:
+    """`value` itself, an option of the part `name`, if it is a number with low < value < high; raises `SettingError`."""
+    if isinstance(value, (int, float, np.integer, np.floating)) and not isinstance(value, bool) and low < value < high:
+        return float(value)
+    raise SettingError(f"{name} needs {expected}, got {value!r}")
+
+
 def least_majority(f: int) -> int:
     """The fewest rows that leave an honest majority: 2f + 1."""
     return 2 * f + 1
@@ -357,7 +364,7 @@ def transform(
 
 
 def score(*, spread: float) -> Callable[[Callable[..., Floats]], Score]:
-    """Registers an anomaly score `(geometry, f, history, *, options) -> (n,)`; honest clients differ by its `spread`."""
+    """Registers an anomaly score `(geometry, f, history, *, options) -> (n,)` by whose `spread` honest clients differ."""
 
     def register(function: Callable[..., Floats]) -> Score:
         return SCORES.add(function.__name__, Score(function, spread))
