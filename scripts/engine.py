@@ -2,7 +2,8 @@
 
 import logging
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Generator, Sequence
+from contextlib import contextmanager
 from importlib.util import find_spec
 from typing import TypeVar, cast
 
@@ -36,9 +37,14 @@ def train(message: Message, context: Context) -> Message:
     """The real client app's reply."""
     settings = dict(message.content.config_records["config"])
     nodes = cast("list[str]", settings.pop("nodes"))
-    context.node_config = {"partition-id": nodes.index(str(message.metadata.dst_node_id)), "num-partitions": len(nodes)}
-    context.run_config = cast(UserConfig, settings)
-    return client_app(message, context)
+    partition: UserConfig = {
+        "partition-id": nodes.index(str(message.metadata.dst_node_id)),
+        "num-partitions": len(nodes),
+    }
+    run_config = cast(UserConfig, settings)
+    # Flower lets nobody change a context's run config; the state is shared, so what the client remembers is kept.
+    own = Context(context.run_id, context.node_id, partition, context.state, run_config)
+    return client_app(message, own)
 
 
 def check_engine(engine: str) -> None:
@@ -51,10 +57,21 @@ def check_engine(engine: str) -> None:
 
 def on_engine(engine: str, clients: int, work: Callable[[Grid], Answer]) -> Answer:
     """What `work` returns when given the grid of a fresh federation of `clients` nodes."""
-    logging.getLogger("flwr").setLevel(logging.ERROR)
-    if engine == "in-process":
-        return work(InProcessGrid(app, clients))
-    return _on_flower(clients, work)
+    with _quiet("flwr", "hawthorn"):
+        return work(InProcessGrid(app, clients)) if engine == "in-process" else _on_flower(clients, work)
+
+
+@contextmanager
+def _quiet(*names: str) -> Generator[None]:
+    """Only errors in these logs: what they say of every round is in the results, and would break up the display."""
+    before = {name: logging.getLogger(name).level for name in names}
+    for name in names:
+        logging.getLogger(name).setLevel(logging.ERROR)
+    try:
+        yield
+    finally:
+        for name, level in before.items():
+            logging.getLogger(name).setLevel(level)
 
 
 def _on_flower(clients: int, work: Callable[[Grid], Answer]) -> Answer:

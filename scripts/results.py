@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
@@ -33,7 +34,7 @@ class Contribution:
 
 @dataclass(frozen=True)
 class ClientRecord:
-    """One client over the whole defended run; `usual_reason` is the most frequent score among its rejections."""
+    """One client over the whole defended run; `usual_reason` is what most often led to its rejection."""
 
     client: str
     hostile: bool
@@ -103,6 +104,9 @@ class Results:
         verdicts = [asdict(reply) for reply in self.contributions]
         for verdict in verdicts:
             del verdict["refused"]
+            # JSON knows no infinity, and a score written by someone else may be one.
+            scores: dict[str, float] = verdict["scores"]
+            verdict["scores"] = {name: value if math.isfinite(value) else None for name, value in scores.items()}
         return {
             "settings": self.settings,
             "hostile_clients": [str(client) for client in sorted(self.federation.hostile)],
@@ -136,8 +140,7 @@ def final(values: Sequence[float | None]) -> float | None:
 
 def _record(replies: Sequence[Contribution]) -> ClientRecord:
     rejections = [reply for reply in replies if not reply.accepted]
-    # A reason begins with the score that stuck out; its figures differ from round to round.
-    reasons = Counter(reply.reason.split(" is ")[0] for reply in rejections)
+    reasons = Counter(_kind(reply) for reply in rejections)
     return ClientRecord(
         client=replies[0].client,
         hostile=replies[0].hostile,
@@ -146,6 +149,11 @@ def _record(replies: Sequence[Contribution]) -> ClientRecord:
         mean_weight=sum(reply.weight for reply in replies) / len(replies),
         usual_reason=reasons.most_common(1)[0][0] if reasons else "",
     )
+
+
+def _kind(rejection: Contribution) -> str:
+    """What a reason names without its figures, which differ from round to round: scores, or the kind of refusal."""
+    return ", ".join(name for name in rejection.scores if name in rejection.reason) or rejection.reason.split(":")[0]
 
 
 def _contributions(run: Run, hostile: frozenset[int]) -> tuple[Contribution, ...]:

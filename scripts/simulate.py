@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import logging
-import re
 from collections.abc import Generator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -14,8 +12,6 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 if TYPE_CHECKING:
-    from hawthorn.strategies import Defense
-
     from .federation import Federation
 
 PEACE_TOLERANCE = "0.2"  # with nobody hostile, a defense that bears nobody would have no price to show
@@ -123,11 +119,12 @@ def simulate(
             "batch-size": batch_size,
             "learning-rate": learning_rate,
             "tolerated": tolerated or (str(hostile) if hostile else PEACE_TOLERANCE),
+            **({"defense": defense} if defense else {}),
         }
     )
-    federation = Federation.of(settings, recipe(defense, settings.f, policy, tolerated_given=bool(tolerated)))
-    # Refusals are in the results; a line of log for each would break up the display.
-    logging.getLogger("hawthorn").setLevel(logging.ERROR)
+    federation = Federation.of(settings, replace(settings.recipe, policy=policy) if policy else settings.recipe)
+    targets = {"--json": json_file if json_file != "-" else "", "--report": "" if no_report else str(report)}
+    _check_targets(targets)
     messages = Console(stderr=True)
     messages.print(progress.headline(federation), highlight=False, soft_wrap=True)
     with _audited(federation, audit) as audited, progress.Live(messages, federation) as live:
@@ -144,17 +141,6 @@ def simulate(
         readable.print(f"report: {report}", markup=False, highlight=False, soft_wrap=True)
 
 
-def recipe(text: str, f: int | float, policy: str, *, tolerated_given: bool) -> Defense:
-    """The defense that the options describe; an f written in the recipe stands unless `--tolerated` is given."""
-    from hawthorn.strategies import Defense
-
-    fields: dict[str, Any] = {"policy": policy} if policy else {}
-    if not text.strip():
-        return Defense(f=f, **fields)
-    written = bool(re.search(r";\s*f\s*=", text)) and not tolerated_given
-    return Defense.parse(text, f=None if written else f, **fields)
-
-
 @contextmanager
 def _audited(federation: Federation, where: str) -> Generator[Federation]:
     """The federation, its defended run recorded in the audit at `where`, if that is given."""
@@ -166,6 +152,15 @@ def _audited(federation: Federation, where: str) -> Generator[Federation]:
     settings = federation.settings.run_config() | {"defense": str(federation.defense)}
     with Audit.open(where) as audit, audit.run(settings, name="simulate") as run:
         yield replace(federation, audit=run)
+
+
+def _check_targets(targets: dict[str, str]) -> None:
+    """Raise `SettingError` for a file that could not be written, before minutes are spent on what goes into it."""
+    from hawthorn.strategies import SettingError
+
+    for option, target in targets.items():
+        if target and (Path(target).is_dir() or not Path(target).absolute().parent.is_dir()):
+            raise SettingError(f"{option} must be a file in a folder that exists, got {target!r}")
 
 
 def _write_json(document: dict[str, Any], target: str) -> None:
