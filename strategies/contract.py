@@ -17,6 +17,7 @@ import inspect
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from numbers import Integral, Real
 from typing import Any, TypeVar, cast
 
 import numpy as np
@@ -157,10 +158,17 @@ def hostile_count(f: int | float, n: int) -> int:
 
 
 def number_between(name: str, expected: str, value: object, low: float, high: float) -> float:
-    """`value` itself, an option of the part `name`, if it is a number with low < value < high; raises `SettingError`."""
-    if isinstance(value, (int, float, np.integer, np.floating)) and not isinstance(value, bool) and low < value < high:
+    """`value` itself, an option of the part `name`, if it is a number between low and high; raises `SettingError`."""
+    if not isinstance(value, bool) and isinstance(value, Real) and low < float(value) < high:
         return float(value)
     raise SettingError(f"{name} needs {expected}, got {value!r}")
+
+
+def whole_number(name: str, option: str, value: object) -> int:
+    """`value` itself, an option of the part `name`, if it is a whole number of at least 1; raises `SettingError`."""
+    if not isinstance(value, bool) and isinstance(value, Integral) and int(value) >= 1:
+        return int(value)
+    raise SettingError(f"{name} needs a whole number {option} of at least 1, got {value!r}")
 
 
 def least_majority(f: int) -> int:
@@ -364,7 +372,7 @@ def transform(
 
 
 def score(*, spread: float) -> Callable[[Callable[..., Floats]], Score]:
-    """Registers an anomaly score `(geometry, f, history, *, options) -> (n,)` by whose `spread` honest clients differ."""
+    """Registers an anomaly score `(geometry, f, history, *, options) -> (n,)`; honest clients differ by `spread`."""
 
     def register(function: Callable[..., Floats]) -> Score:
         return SCORES.add(function.__name__, Score(function, spread))

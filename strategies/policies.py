@@ -1,13 +1,13 @@
 """Policies: whom to accept, given the evidence. None rejects more than the f clients that are thought to be hostile."""
 
+import math
 from collections.abc import Mapping
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy import special
 
-from .contract import Decision, Floats, policy
-from .errors import SettingError
+from .contract import Decision, Floats, number_between, policy
 from .evidence import History, deviations
 
 SPREAD = 0.8  # the summed evidence of honest clients varies by so much, in its own units, whatever the round
@@ -58,12 +58,11 @@ def fdr(scores: Mapping[str, Floats], f: int, history: History, *, q: float = 0.
     >>> fdr({"length": np.array([0.1, 0.2, 0.3, 0.2, 90.0])}, 1).accepted.tolist()
     [True, True, True, True, False]
     """
-    if not 0 < q < 1:
-        raise SettingError(f"fdr needs a rate q between 0 and 1, got {q!r}")
+    rate = number_between("fdr", "a rate q between 0 and 1", q, 0, 1)
     strengths = strength(scores, f)
     p = p_values(strengths)
     n = len(p)
-    below = np.flatnonzero(np.sort(p) <= q * np.arange(1, n + 1) / n)
+    below = np.flatnonzero(np.sort(p) <= rate * np.arange(1, n + 1) / n)
     cut = np.sort(p)[below[-1]] if len(below) else -1.0
     return _decision(scores, p <= cut, strengths, f)
 
@@ -75,7 +74,6 @@ def threshold(scores: Mapping[str, Floats], f: int, history: History, *, z: floa
     >>> threshold({"length": np.array([0.1, 0.2, 0.3, 0.2, 90.0])}, 1).accepted.tolist()
     [True, True, True, True, False]
     """
-    if not z > 0:
-        raise SettingError(f"threshold needs a positive z, got {z!r}")
+    least = number_between("threshold", "a positive finite z", z, 0, math.inf)
     strengths = strength(scores, f)
-    return _decision(scores, strengths > z, strengths, f)
+    return _decision(scores, strengths > least, strengths, f)

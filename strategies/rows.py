@@ -67,10 +67,7 @@ def _matrix(updates: Any) -> tuple[Any, Callable[[Any], Any]]:
     if name not in FLOATS:
         raise UpdateError(f"updates must be floating point ({', '.join(FLOATS)}), got {name}")
     if isinstance(updates, np.ndarray):
-        array = cast("NDArray[Any]", updates)
-        if not array.dtype.isnative:
-            raise UpdateError("updates must be in the machine's byte order")
-        return array, _as_is
+        return cast("NDArray[Any]", updates), _as_is
     tensor = updates.detach()
     if tensor.device.type == "cpu" and name != "bfloat16":
         return tensor.numpy(), _tensor_on_cpu
@@ -91,10 +88,16 @@ def _stacked(vectors: Sequence[Any]) -> Any:
     """One matrix of a sequence of vectors of one length and kind."""
     if not vectors:
         raise UpdateError("updates must have at least one row, got none")
-    shapes = {tuple(np.shape(vector)) for vector in vectors}
+    tensors = sum(hasattr(vector, "detach") for vector in vectors)
+    if tensors not in (0, len(vectors)):
+        raise UpdateError(f"updates must be vectors of one kind, got {tensors} tensors among {len(vectors)}")
+    try:
+        shapes = {tuple(np.shape(vector)) for vector in vectors}
+    except ValueError:
+        raise UpdateError("updates must be vectors of numbers, got something ragged") from None
     if len(shapes) > 1 or len(next(iter(shapes))) != 1:
         raise UpdateError(f"updates must be vectors of one length, got shapes {sorted(shapes)}")
-    if hasattr(vectors[0], "detach"):
+    if tensors:
         import torch  # an extra; whoever hands in tensors has it
 
         return torch.stack([vector.detach() for vector in vectors])

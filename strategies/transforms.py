@@ -4,8 +4,7 @@ import math
 
 import numpy as np
 
-from .contract import Floats, transform
-from .errors import SettingError
+from .contract import Floats, number_between, transform
 from .geometry import Geometry
 
 
@@ -28,9 +27,8 @@ def clip(geometry: Geometry, f: int = 0, *, radius: float) -> Floats:
     array([[0.6, 0.8],
            [0.3, 0.4]])
     """
-    if not 0 < radius < math.inf:
-        raise SettingError(f"clip needs a positive finite radius, got {radius!r}")
-    return np.diag(_shortened(geometry.norms, np.full(geometry.n, float(radius))))
+    longest = number_between("clip", "a positive finite radius", radius, 0, math.inf)
+    return np.diag(_shortened(geometry.norms, np.full(geometry.n, longest)))
 
 
 @transform(exempt={"translation": "lengths are measured from the origin"})

@@ -60,7 +60,8 @@ class _Threads:
 threads = _Threads()
 
 
-def _chunk(n: int) -> int:
+def chunk_of(n: int) -> int:
+    """The columns of `n` rows that one task reads."""
     return max(CHUNK // max(n, 1) // 64 * 64, 64)
 
 
@@ -105,7 +106,7 @@ def gram(data: Block, order: Order, scale: Floats) -> tuple[Floats, Floats]:
         return distances, norms
 
     distances, norms = np.zeros((n, n)), np.zeros(n)
-    for part_distances, part_norms in threads.each(work, d, _chunk(n)):
+    for part_distances, part_norms in threads.each(work, d, chunk_of(n)):
         distances += part_distances
         norms += part_norms
     return distances + distances.T, norms
@@ -120,7 +121,7 @@ def products(data: Block, order: Order, scale: Floats, left: Order) -> Floats:
         _products(*_held(data, start, stop, order, scale), left, sums)
         return sums
 
-    return sum(threads.each(work, d, _chunk(n)), np.zeros((len(left), n)))
+    return sum(threads.each(work, d, chunk_of(n)), np.zeros((len(left), n)))
 
 
 def largest(data: Block) -> Floats:
@@ -132,7 +133,7 @@ def largest(data: Block) -> Floats:
         return np.abs(block[:, first:last]).max(axis=1).astype(np.float64)
 
     found = np.zeros(n)
-    for part in threads.each(work, d, _chunk(n)):
+    for part in threads.each(work, d, chunk_of(n)):
         found = np.maximum(found, part)  # keeps NaN
     return found
 
@@ -156,7 +157,7 @@ def mix(data: Block, order: Order, mixing: Floats) -> Block:
         if out.base is not mixed:
             mixed[:, start:stop] = out
 
-    for _ in threads.each(work, d, _chunk(n)):
+    for _ in threads.each(work, d, chunk_of(n)):
         pass
     return mixed
 
@@ -171,19 +172,21 @@ def order_statistic(
     matrix = np.zeros((0, 0)) if mixing is None else np.ascontiguousarray(mixing)
     found = np.empty(d, data.dtype)
 
-    def work(start: int, stop: int) -> Floats:
+    def work(start: int, stop: int) -> NDArray[np.bool_]:
         block, first, last = _span(data, start, stop)
         out = np.empty(stop - start, block.dtype)
         scratch = np.empty((m, _tile(m)), block.dtype)
-        zeros = np.zeros(n)
+        wrong = np.zeros(n, np.bool_)
         _order_statistic(
-            block, first, last, order, matrix, comparators, statistic.low, statistic.high, scratch, out, zeros
+            block, first, last, order, matrix, comparators, statistic.low, statistic.high, scratch, out, wrong
         )
         found[start:stop] = out
-        return zeros
+        return wrong
 
-    zeros = sum(threads.each(work, d, _chunk(n)), np.zeros(n))
-    return found, np.isnan(zeros)
+    non_finite = np.zeros(n, np.bool_)
+    for part in threads.each(work, d, chunk_of(n)):
+        non_finite |= part
+    return found, non_finite
 
 
 def columns(data: Block, chosen: Order) -> Floats:
@@ -324,7 +327,7 @@ def _order_statistic(
     rank_high: int,
     scratch: Block,
     out: Block,
-    zeros: Floats,
+    non_finite: NDArray[np.bool_],
 ) -> None:
     m, tile = scratch.shape
     total = np.empty(tile)
@@ -341,11 +344,12 @@ def _order_statistic(
                     target[c] = total[c]
             else:
                 source = rows[order[i], low : low + width]
-                zero = zeros[i]
+                wrong = False
                 for c in range(width):
                     target[c] = source[c]
-                    zero += source[c] - source[c]  # NaN for a value that is not finite
-                zeros[i] = zero
+                    # a comparison, because sums that only a NaN can change are optimized away
+                    wrong |= not (abs(source[c]) < np.inf)
+                non_finite[i] |= wrong
         for k in range(len(comparators)):
             _exchange(scratch[comparators[k, 0]], scratch[comparators[k, 1]], width)
         for c in range(width):

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from ..contract import Floats, rule
+from ..contract import Floats, rule, whole_number
 from ..errors import ToleranceError
 from ..geometry import Geometry, Order
 
@@ -49,9 +49,9 @@ def multi_krum(geometry: Geometry, f: int, *, m: int | None = None) -> Floats:
     array([1.])
     """
     n = geometry.n
-    selected = n - f - 2 if m is None else m
-    if not 1 <= selected <= n - f:
-        raise ToleranceError(f"multi_krum averages 1 to n - f = {n - f} rows, but m={selected}")
+    selected = n - f - 2 if m is None else whole_number("multi_krum", "m", m)
+    if selected > n - f:
+        raise ToleranceError(f"multi_krum averages at most n - f = {n - f} rows, but m={selected}")
     weights = np.zeros(n)
     weights[krum_ranking(geometry, f)[:selected]] = 1 / selected
     return weights
