@@ -69,7 +69,7 @@ class Settings:
         "0.2", count_or_share(), "hostile clients the defense bears: a count, or a share of the replies"
     )
     defense: str = setting(
-        "trimmed_mean",
+        Defense().rule,
         text("a defense such as 'nnm | trimmed_mean'", Defense.parse),
         "the defense: `transform | ... | rule`, and after semicolons `scores=...` and `policy=...`",
     )

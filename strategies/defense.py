@@ -80,7 +80,7 @@ class Defense:
     (array([1., 1.]), [True, True, True, True, False])
     """
 
-    rule: str = "trimmed_mean"
+    rule: str = "geometric_median"
     f: int | float = DEFAULT_TOLERANCE
     before: tuple[str, ...] = ()
     scores: tuple[str, ...] = DEFAULT_SCORES
