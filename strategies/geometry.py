@@ -28,7 +28,7 @@ def held(lengths: Floats) -> Floats:
     [1.0, 1.0, 0.0]
     """
     some = np.sort(lengths[lengths > 0])
-    usual = float(some[len(some) // 2]) if len(some) else 1.0
+    usual = float(some[(len(some) - 1) // 2]) if len(some) else 1.0
     exponent = 0 if 1 / LONGEST <= usual <= LONGEST else min(max(-math.frexp(usual)[1], -800), 800)
     return np.minimum(math.ldexp(1.0, exponent), LONGEST / np.maximum(lengths, 1 / LONGEST))
 
