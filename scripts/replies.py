@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import gc
 import logging
 import re
 import warnings
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -127,44 +128,63 @@ def vector(arrays: Mapping[str, Any]) -> Vector:
     return np.concatenate([arrays[name].numpy().ravel().astype(np.float64) for name in sorted(arrays)])
 
 
-def measured() -> dict[str, Any]:
+def measured(
+    kinds: Mapping[str, Malformed] = MALFORMED, strategies: Mapping[str, Callable[[], Strategy]] = STRATEGIES
+) -> dict[str, Any]:
     """For every kind of bad reply its family, and what it does to each strategy."""
-    logging.getLogger("flwr").setLevel(logging.CRITICAL)
-    logging.getLogger("hawthorn").setLevel(logging.CRITICAL)
-    gc.freeze()  # Bulyan collects garbage once per reply, over all that was ever imported
-    trials = {name: Trial.of(make) for name, make in STRATEGIES.items()}
-    with warnings.catch_warnings(), np.errstate(all="ignore"):
-        warnings.simplefilter("ignore")  # of strategies that compute with what they should have refused
-        survivals = {bad: {name: trial.survival(bad) for name, trial in trials.items()} for bad in MALFORMED.values()}
+    with _quiet():
+        trials = {name: Trial.of(make) for name, make in strategies.items()}
+        survivals = {kind: {name: trial.survival(bad) for name, trial in trials.items()} for kind, bad in kinds.items()}
     return {
-        "kinds": {bad.name: {"family": bad.family, "survival": found} for bad, found in survivals.items()},
-        "survived": {name: sum(found[name] == SURVIVED for found in survivals.values()) for name in STRATEGIES},
+        "kinds": {kind: {"family": kinds[kind].family, "survival": found} for kind, found in survivals.items()},
+        "survived": {name: sum(found[name] == SURVIVED for found in survivals.values()) for name in strategies},
         "total": len(survivals),
     }
 
 
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """A time without logs and warnings: strategies compute with what they should have refused."""
+    loggers = [logging.getLogger(name) for name in ("flwr", "hawthorn")]
+    levels = [logger.level for logger in loggers]
+    gc.freeze()  # Bulyan collects garbage once per reply, over all that was ever imported
+    try:
+        for logger in loggers:
+            logger.setLevel(logging.CRITICAL)
+        with warnings.catch_warnings(), np.errstate(all="ignore"):
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        gc.unfreeze()
+        for logger, level in zip(loggers, levels, strict=True):
+            logger.setLevel(level)
+
+
 def show(found: dict[str, Any], console: Console) -> None:
     """Print the families and how many of their kinds each strategy survives, then how the others end."""
-    names = [re.sub("(?<=[a-z])(?=[A-Z])", "\n", name) for name in STRATEGIES]
-    table = Table("bad replies", *names, box=SIMPLE_HEAD, pad_edge=False)
-    survivals: dict[str, list[dict[str, str]]] = {}  # by family
+    survived: dict[str, int] = found["survived"]
     kinds: dict[str, dict[str, Any]] = found["kinds"]
+    headings = [re.sub("(?<=[a-z])(?=[A-Z])", "\n", name) for name in survived]
+    table = Table("bad replies", *headings, box=SIMPLE_HEAD, pad_edge=False)
+    families: dict[str, list[dict[str, str]]] = {}
     for kind in kinds.values():
-        survivals.setdefault(kind["family"], []).append(kind["survival"])
-    for family, rows in survivals.items():
-        kept = [sum(row[name] == SURVIVED for row in rows) for name in STRATEGIES]
-        table.add_row(family, *(_colored(f"{k}/{len(rows)}", good=k == len(rows)) for k in kept))
-    kept = found["survived"].values()
-    table.add_row("all", *(_colored(f"{k}/{found['total']}", good=k == found["total"]) for k in kept))
+        families.setdefault(kind["family"], []).append(kind["survival"])
+    for family, rows in families.items():
+        table.add_row(family, *(_share(sum(row[name] == SURVIVED for row in rows), len(rows)) for name in survived))
+    table.add_row("all", *(_share(count, len(kinds)) for count in survived.values()))
     table.add_section()
-    ends = {name: Counter(kind["survival"][name] for kind in kinds.values()) for name in STRATEGIES}
+    ends = {name: Counter(kind["survival"][name] for kind in kinds.values()) for name in survived}
     for end in sorted({end for counter in ends.values() for end in counter} - {SURVIVED}):
-        table.add_row(end, *(_colored(str(ends[name][end]), good=not ends[name][end]) for name in STRATEGIES))
+        table.add_row(end, *(_colored(str(ends[name][end]), good=not ends[name][end]) for name in survived))
     console.print(table)
-    survived: dict[str, int] = dict(found["survived"])
-    robust = survived.pop("RobustStrategy")
-    stock = max(survived, key=lambda name: survived[name])
-    console.print(f"RobustStrategy survives {robust} of {len(kinds)} kinds of bad reply, {stock} {survived[stock]}.")
+    robust = survived["RobustStrategy"]
+    others = {name: count for name, count in survived.items() if name != "RobustStrategy"}
+    stock = max(others, key=lambda name: others[name])
+    console.print(f"RobustStrategy survives {robust} of {len(kinds)} kinds of bad reply, {stock} {others[stock]}.")
+
+
+def _share(count: int, total: int) -> str:
+    return _colored(f"{count}/{total}", good=count == total)
 
 
 def _colored(text: str, *, good: bool) -> str:

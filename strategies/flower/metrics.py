@@ -93,6 +93,7 @@ def well_formed(
             roll.refuse(reply, str(refusal))
         except Exception as error:  # whatever a client can make go wrong is its own loss
             roll.refuse(reply, f"the reply cannot be read: {type(error).__name__}: {shown(str(error))}")
+    reports.sort(key=lambda report: report[0])  # sums must not depend on who was first
     expected = shapes([claims for _, claims, _ in reports])
     weights = capped([examples for _, _, examples in reports], most)
     clean: list[Message] = []

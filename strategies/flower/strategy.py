@@ -180,6 +180,7 @@ class RobustStrategy(Strategy):
 
     def _trusted(self, arrays: ArrayRecord, accepted: Sequence[Admitted]) -> list[Message]:
         """The one reply handed to the wrapped strategy, named as most clients name theirs."""
+        accepted = sorted(accepted, key=lambda admitted: admitted.node)  # sums must not depend on who was first
         weights = capped([admitted.examples for admitted in accepted], self.most_examples)
         metrics = merged([admitted.claims for admitted in accepted], weights, self.counted_by)
         (arrays_name, metrics_name), _ = Counter(admitted.names for admitted in accepted).most_common(1)[0]
