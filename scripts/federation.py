@@ -73,11 +73,12 @@ class Federation:
         """Every run by its name."""
 
         def work(grid: Grid) -> dict[str, Run]:
-            return {name: self._run(name, grid, watch) for name in self.run_names}
+            return {name: self.run(name, grid, watch) for name in self.run_names}
 
         return on_engine(engine, self.settings.clients, work)
 
-    def _run(self, name: str, grid: Grid, watch: Watch) -> Run:
+    def run(self, name: str, grid: Grid, watch: Watch) -> Run:
+        """One run, on the nodes of `grid`."""
         run = Run(name)
         nodes = sorted(grid.get_node_ids())
         attacked = name in {"undefended", "defended"}

@@ -1,0 +1,29 @@
+"""Runs the program; makes the modules beside the tests importable, as tests are no package."""
+
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from hawthorn.scripts.main import main
+
+sys.path.insert(0, str(Path(__file__).parent))
+
+from program import Ended
+
+
+@pytest.fixture
+def hawthorn(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> Callable[..., Ended]:
+    """The program, run in this process and in an empty folder, as its entry point runs it."""
+    monkeypatch.chdir(tmp_path)
+
+    def run(*arguments: str) -> Ended:
+        monkeypatch.setattr(sys, "argv", ["hawthorn", *arguments])
+        with pytest.raises(SystemExit) as ended:
+            main()
+        captured = capsys.readouterr()
+        return Ended(int(ended.value.code or 0), captured.out, captured.err)
+
+    return run
