@@ -8,7 +8,7 @@ import logging
 import re
 import warnings
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Generator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -143,7 +143,7 @@ def measured(
 
 
 @contextlib.contextmanager
-def _quiet() -> Iterator[None]:
+def _quiet() -> Generator[None]:
     """A time without logs and warnings: strategies compute with what they should have refused."""
     loggers = [logging.getLogger(name) for name in ("flwr", "hawthorn")]
     levels = [logger.level for logger in loggers]
