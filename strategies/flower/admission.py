@@ -25,6 +25,8 @@ logger = logging.getLogger(__name__)
 SUPERLINK = 1  # the node that answers in the place of clients that died
 LONGEST_HEADER = 4096  # numpy writes 128 bytes
 LONGEST_REASON = 500
+MOST_METRICS = 1000  # a round keeps the metrics of all its clients, so each may send a few only
+LONGEST_METRIC = 10_000
 
 Claims = dict[str, MetricRecordValues]
 
@@ -188,11 +190,12 @@ def one_array_record(reply: Message) -> tuple[str, ArrayRecord]:
 
 
 def metrics_of(reply: Message) -> tuple[str, Claims]:
-    """The name of a reply's first metric record, and all the metrics of the reply; of two with one name the first."""
+    """The name of a reply's first metric record, and the metrics of all its records; of two with one name the first."""
     found = [(name, record) for name, record in _records(reply) if isinstance(record, MetricRecord)]
     claims: Claims = {}
-    for _, record in reversed(found):
-        claims.update(record)
+    for name, value in (item for _, record in found for item in record.items()):
+        if len(claims) < MOST_METRICS and not (isinstance(value, list) and len(value) > LONGEST_METRIC):
+            claims.setdefault(name, value)
     return found[0][0] if found else "metrics", claims
 
 

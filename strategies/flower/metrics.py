@@ -33,17 +33,14 @@ def capped(claims: Sequence[float | None], most: float | None = None) -> list[fl
 
 
 def shapes(reports: Sequence[Claims]) -> dict[str, int]:
-    """The metrics that at least half of the reports have, each with its length: -1 for a single number.
+    """The metrics that more than half of the reports have, each with its length: -1 for a single number.
 
-    >>> shapes([{"loss": 0.5, "recall": [0.9, 0.8]}, {"loss": 0.4, "recall": [0.7, 0.9]}, {"extra": 1, "loss": [0.0]}])
+    >>> shapes([{"loss": 0.5, "recall": [0.9, 0.8]}, {"loss": 0.4, "recall": [0.7, 0.9]}, {"loss": 1, "x": 0}])
     {'loss': -1, 'recall': 2}
     """
     votes = Counter((name, _length(value)) for report in reports for name, value in report.items())
-    common: dict[str, int] = {}
-    for (name, length), count in votes.most_common():
-        if 2 * count >= sum(1 for report in reports if report):
-            common.setdefault(name, length)
-    return {name: common[name] for name in sorted(common)}
+    majority = sum(1 for report in reports if report) // 2 + 1
+    return {name: length for (name, length), count in sorted(votes.items()) if count >= majority}
 
 
 def merged(reports: Sequence[Claims], weights: Sequence[float], counted_by: str) -> MetricRecord:

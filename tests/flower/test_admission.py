@@ -273,5 +273,8 @@ def test_metrics_beyond_belief_do_not_cost_the_update():
     admission, replies = door()
     reply = forged(replies[0])
     reply.content["metrics"] = MetricRecord({"num-examples": 3, "loss": 10**300, "curve": [0.5] * 100_000})
+    reply.content["more"] = MetricRecord({f"metric {number}": number for number in range(5000)})
     assert admission.admit(reply) is None
     assert admission.admitted[0].examples == 3
+    assert "curve" not in admission.admitted[0].claims
+    assert len(admission.admitted[0].claims) == 1000

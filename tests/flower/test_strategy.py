@@ -346,6 +346,16 @@ def test_evaluations_without_counts_are_averaged_one_by_one():
     assert metrics["loss"] == pytest.approx(np.mean([reply.content["metrics"]["loss"] for reply in replies]))
 
 
+def test_one_of_two_evaluations_cannot_make_the_other_look_incomplete():
+    def padded(replies):
+        replies[0].content["metrics"]["extra"] = 1.0
+        return replies
+
+    metrics, replies = evaluated(RobustStrategy(FedAvg(), MEDIAN), padded, clients=2)
+    assert set(metrics) == {"loss"}
+    assert metrics["loss"] == pytest.approx(np.mean([reply.content["metrics"]["loss"] for reply in replies]))
+
+
 def test_a_client_rejected_this_round_is_not_listened_to_in_evaluation():
     strategy = RobustStrategy(FedAvg(), MEDIAN)
     replies = asked(strategy)
