@@ -10,7 +10,8 @@ from importlib.metadata import version
 from typing import Annotated
 
 import typer
-from hawthorn.scripts import audit, benchmark, simulate
+
+from . import audit, benchmark, simulate
 
 app = typer.Typer(
     name="hawthorn",

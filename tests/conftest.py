@@ -1,8 +1,10 @@
-"""What holds for every test: the same random numbers in every run, and no more threads than the machine has to spare."""
+"""What holds for every test: the same random numbers in every run, and no more threads than there are to spare."""
 
 import os
 
-os.environ.setdefault("OMP_NUM_THREADS", "1")  # before torch and BLAS are loaded: workers of pytest-xdist share the cores
+os.environ.setdefault(
+    "OMP_NUM_THREADS", "1"
+)  # before torch and BLAS are loaded: workers of pytest-xdist share the cores
 
 from hypothesis import HealthCheck, settings
 
