@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from rich.console import Console
 from rich.markup import escape
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
 from .federation import Federation, Run
@@ -26,10 +26,10 @@ class Live:
         self._rounds = federation.settings.rounds
         self._bars = Progress(
             TextColumn("{task.description:<19}"),
-            BarColumn(bar_width=24),
+            BarColumn(bar_width=12),
             MofNCompleteColumn(),
             TextColumn("{task.fields[status]}"),
-            TimeElapsedColumn(),
+            TimeRemainingColumn(compact=True, elapsed_when_finished=True),
             console=console,
             disable=not console.is_terminal,
         )
@@ -61,7 +61,7 @@ class Live:
 def _status(run: Run) -> str:
     status = f"accuracy {run.accuracy[-1]:.3f}"
     success = run.attack_success[-1]
-    status += "" if success is None else f"  attack success {success:.3f}"
+    status += "" if success is None else f"  attack {success:.3f}"
     if not run.records:
         return status
     record = run.records[-1]
