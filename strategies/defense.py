@@ -23,7 +23,7 @@ from .contract import (
     tolerance,
 )
 from .errors import SettingError, ToleranceError, UpdateError
-from .evidence import History, deviations, remembered
+from .evidence import History, deviations, evidence, remembered
 from .geometry import Geometry
 from .rows import Rows
 
@@ -148,13 +148,14 @@ class Defense:
         f = hostile_count(self.f, rows.n)
         rank = np.argsort(rows.order)
         history = History.recalled(state, clients, rows.n)
-        scores, evidence = self._evidence(geometry, f, history.take(rows.order))
-        decision = self._decision(evidence, f, history.take(rows.order), rows.n)
+        scores, found = self._scores(geometry, f, history.take(rows.order))
+        averaged = history.take(rows.order).with_round(found)
+        decision = self._decision(evidence(averaged, found), f, history.take(rows.order), rows.n)
         update, weights, skipped = self._aggregate(rows, geometry, decision, f)
         state_after = None
         if clients is not None:
-            found = {name: values[rank] for name, values in evidence.items()}
-            state_after = remembered(state, clients, history, found, decision.accepted[rank])
+            averages = {name: values[rank] for name, values in averaged.items()}
+            state_after = remembered(state, clients, history, averages, decision.accepted[rank])
         return Outcome(
             update=update,
             verdicts=_verdicts(scores, decision, weights, rank),
@@ -163,8 +164,8 @@ class Defense:
             state=state_after,
         )
 
-    def _evidence(self, geometry: Geometry, f: int, history: History) -> tuple[dict[str, Floats], dict[str, Floats]]:
-        """The scores, and what they say beside the other clients and the past. All in canonical order."""
+    def _scores(self, geometry: Geometry, f: int, history: History) -> tuple[dict[str, Floats], dict[str, Floats]]:
+        """The scores, and their deviations from what is usual in this round. All in canonical order."""
         scores: dict[str, Floats] = {}
         found: dict[str, Floats] = {}
         for text in self.scores:
@@ -172,13 +173,13 @@ class Defense:
             part = SCORES[call.name]
             scores[text] = part.function(geometry, f, history, **dict(call.options))
             found[text] = deviations(scores[text], f, part.spread)
-        return scores, history.with_round(found)
+        return scores, found
 
-    def _decision(self, evidence: Mapping[str, Floats], f: int, history: History, n: int) -> Decision:
-        if not evidence:
+    def _decision(self, against: Mapping[str, Floats], f: int, history: History, n: int) -> Decision:
+        if not against:
             return Decision(np.ones(n, bool), np.ones(n), ("",) * n)
         call = Call.parse(self.policy)
-        return POLICIES[call.name].function(evidence, f, history, **dict(call.options))
+        return POLICIES[call.name].function(against, f, history, **dict(call.options))
 
     def _aggregate(self, rows: Rows, geometry: Geometry, decision: Decision, f: int) -> tuple[Any, Floats, str | None]:
         """The update of the accepted rows, each row's weight in it, and why there is none. All in canonical order."""

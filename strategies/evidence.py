@@ -13,7 +13,8 @@ from scipy import optimize, special
 
 Floats = NDArray[np.float64]
 
-DECAY = 0.8  # what a past round counts beside the one after it: about five rounds are remembered
+DECAY = 0.95  # what a past round counts beside the one after it: about twenty rounds are remembered
+ALONE = 1 / 3  # what one round's deviation counts on its own, however long and good the past: no credit for a last blow
 MOST = 30.0  # one round's deviation counts for no more, so that one accident is forgotten in time
 LEAST = -1.0  # and for no less, so that a good past is no licence for later
 
@@ -75,18 +76,23 @@ class History:
         return History(self.weight[rows], {name: values[rows] for name, values in self.evidence.items()})
 
     def with_round(self, found: Mapping[str, Floats]) -> dict[str, Floats]:
-        """The evidence of past and present: each score's deviations `(n,)` averaged with those remembered."""
+        """What to remember: each score's deviations `(n,)` averaged with those of the past."""
         return {
             name: (self.weight * self.evidence.get(name, 0.0) + np.clip(values, LEAST, MOST)) / (self.weight + 1)
             for name, values in found.items()
         }
 
 
+def evidence(averaged: Mapping[str, Floats], found: Mapping[str, Floats]) -> dict[str, Floats]:
+    """What speaks for or against each client, by score: its deviations on average, or a good part of this round's."""
+    return {name: np.maximum(averaged[name], found[name] * ALONE) for name in found}
+
+
 def remembered(
     state: Mapping[str, Any] | None,
     clients: Sequence[str],
     history: History,
-    evidence: Mapping[str, Floats],
+    averaged: Mapping[str, Floats],
     accepted: NDArray[np.bool_],
 ) -> dict[str, Any]:
     """The state after a round: what it was, and of each client how often seen and rejected, and the evidence."""
@@ -98,6 +104,6 @@ def remembered(
             "seen": past["seen"] + 1,
             "rejected": past["rejected"] + int(not accepted[row]),
             "weight": DECAY * (float(history.weight[row]) + 1),
-            "evidence": {score: float(values[row]) for score, values in evidence.items()},
+            "evidence": {score: float(values[row]) for score, values in averaged.items()},
         }
     return {"rounds": state["rounds"] + 1, "clients": records}

@@ -18,7 +18,7 @@ def _log_ratio(lengths: Floats) -> Floats:
         return np.log(np.clip(lengths / usual, FAINTEST, 1 / FAINTEST))
 
 
-@score(spread=0.3)
+@score(spread=0.5)
 def length(geometry: Geometry, f: int, history: History) -> Floats:
     """How much longer or shorter a row is than the median row: the absolute logarithm of the ratio.
 
@@ -30,7 +30,7 @@ def length(geometry: Geometry, f: int, history: History) -> Floats:
     return np.abs(_log_ratio(geometry.norms))
 
 
-@score(spread=0.15)
+@score(spread=0.2)
 def distance(geometry: Geometry, f: int, history: History) -> Floats:
     """How far a row is from its n - f - 2 nearest other rows (at least one), root mean square, against the median row.
 
