@@ -11,7 +11,7 @@ from typing import Annotated
 
 import typer
 
-from . import audit, benchmark, simulate
+from . import audit, benchmark, evaluate, simulate
 
 app = typer.Typer(
     name="hawthorn",
@@ -20,6 +20,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 app.command()(simulate.simulate)
+app.command()(evaluate.evaluate)
 app.command()(benchmark.benchmark)
 app.add_typer(audit.app, name="audit")
 
