@@ -67,6 +67,8 @@ class Call:
                 options[keyword.arg] = ast.literal_eval(keyword.value)
             except (ValueError, TypeError, RecursionError):
                 raise SettingError(expected) from None
+            if options[keyword.arg] in (math.inf, -math.inf):  # prints as a name, not as a number
+                raise SettingError(expected)
         return cls(node.func.id, tuple(sorted(options.items())))
 
     def __str__(self) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -17,6 +18,7 @@ from .contract import (
     Call,
     Decision,
     Floats,
+    Rule,
     check_options,
     hostile_count,
     prepare,
@@ -87,7 +89,7 @@ class Defense:
     policy: str = "fdr"
 
     def __post_init__(self) -> None:
-        tolerance(self.f)
+        object.__setattr__(self, "f", tolerance(self.f))
         for field in ("before", "scores"):
             if isinstance(getattr(self, field), str):
                 raise SettingError(f"{field} must be a sequence of names, such as ({getattr(self, field)!r},)")
@@ -98,6 +100,7 @@ class Defense:
         object.__setattr__(self, "policy", _known(POLICIES, self.policy))
         if not self.scores and Call.parse(self.policy).name != "none":
             raise SettingError(f"policy {self.policy!r} needs scores; without any, write policy='none'")
+        _refuse_wrong_values(self)
 
     @classmethod
     def parse(cls, text: str, *, f: int | float | None = None, **fields: Any) -> Defense:
@@ -106,6 +109,8 @@ class Defense:
         >>> str(Defense.parse("nnm | krum; f=2; scores=length, distance; policy=fdr(q=0.1)"))
         'nnm | krum; f=2; scores=length, distance; policy=fdr(q=0.1)'
         """
+        if not isinstance(text, str):  # pyright: ignore[reportUnnecessaryIsInstance] - whoever passes a Defense
+            raise SettingError(f"write a recipe as text, such as 'nnm | krum; f=2', instead of {text!r}")
         pipeline, *settings = text.split(";")
         *before, rule = (part.strip() for part in pipeline.split("|"))
         written: dict[str, Any] = {}
@@ -113,6 +118,8 @@ class Defense:
             name, equals, value = (part.strip() for part in setting.partition("="))
             if name not in {"f", "scores", "policy"} or not equals:
                 raise SettingError(f"write f=, scores= or policy= after a semicolon, instead of {setting.strip()!r}")
+            if name in written:
+                raise SettingError(f"{name} is written twice in {text!r}")
             written[name] = value
         if "f" in written:
             written["f"] = _number(written["f"])
@@ -141,7 +148,7 @@ class Defense:
         rows that are not finite or identities that do not match them; too few rows for the rule: a skipped outcome.
         """
         rows = Rows.of(updates)
-        _check_clients(clients, rows.n)
+        clients = None if clients is None else _identities(clients, rows.n)
         if trusted is not None:
             raise SettingError(f"no part of {str(self)!r} uses a trusted update")
         geometry = Geometry.measured(rows)
@@ -215,6 +222,23 @@ def _known(table: Mapping[str, Any], text: str) -> str:
     return str(call)
 
 
+def _refuse_wrong_values(defense: Defense) -> None:
+    """Raise `SettingError` for an option value that no round would take, found by trying each part on rows of zeros."""
+    n = 3
+    zeros = Geometry(np.zeros((n, n)), np.zeros((n, n)), np.ones(n), np.arange(n))
+    for table, texts in ((TRANSFORMS, defense.before), (RULES, (defense.rule,))):
+        for call in map(Call.parse, texts):
+            part = table[call.name]
+            subject = n if isinstance(part, Rule) and not part.geometric else zeros
+            with contextlib.suppress(ToleranceError):  # three rows are few
+                part.function(subject, 0, **dict(call.options))
+    history = History.recalled(None, None, n)
+    for call in map(Call.parse, defense.scores):
+        SCORES[call.name].function(zeros, 0, history, **dict(call.options))
+    call = Call.parse(defense.policy)
+    POLICIES[call.name].function({"trial": np.zeros(n)}, 0, history, **dict(call.options))
+
+
 def _number(text: str) -> int | float:
     try:
         return int(text) if text.lstrip("+-").isdigit() else float(text)
@@ -234,13 +258,14 @@ def _split(text: str) -> list[str]:
     return [part for part in parts if part.strip()]
 
 
-def _check_clients(clients: Sequence[str] | None, n: int) -> None:
-    if clients is None:
-        return
-    if len(clients) != n:
-        raise UpdateError(f"clients must name the {n} rows, got {len(clients)} names")
-    if len(set(clients)) != n:
+def _identities(clients: Sequence[object], n: int) -> list[str]:
+    """The clients' names as text, which is how a saved state remembers them."""
+    names = [str(client) for client in clients]
+    if len(names) != n:
+        raise UpdateError(f"clients must name the {n} rows, got {len(names)} names")
+    if len(set(names)) != n:
         raise UpdateError("clients must differ from each other, got one name twice")
+    return names
 
 
 def _verdicts(
