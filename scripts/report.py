@@ -64,8 +64,9 @@ def _has_success(results: Results) -> bool:
 
 
 def _settings(results: Results) -> list[tuple[str, str]]:
-    shown = {name.replace("_", " "): str(value) for name, value in results.settings.items() if value != ""}
-    return [(name, text) for name, text in shown.items() if name not in {"task", "attack"}]
+    heading, unset = {"task", "attack"}, {"local_steps": 0, "data": ""}
+    shown = {name: value for name, value in results.settings.items() if name not in heading}
+    return [(name.replace("_", " "), str(value)) for name, value in shown.items() if unset.get(name) != value]
 
 
 def _explanation(results: Results) -> str:
