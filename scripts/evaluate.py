@@ -128,34 +128,31 @@ def _mean(values: list[float | None]) -> float | None:
     return fmean(known) if known else None
 
 
+# plain is Flower's FedAvg; lost are points of accuracy to honest clients alone; succ. is the attack's success
+COLUMNS = {
+    "undefended": "plain",
+    "defended": "hedged",
+    "honest_only": "honest only",
+    "gap": "lost",
+    "attack_success_undefended": "succ. plain",
+    "attack_success_defended": "succ. hedged",
+    "recall": "caught",
+    "false_alarm_rate": "false alarm",
+}
+
+
 def _show(settings: dict[str, Any], rows: dict[str, Figures], console: Console) -> None:
     from rich import box
     from rich.table import Table
 
     who = f"{settings['hostile']} of {settings['clients']} clients hostile, {settings['partition']}"
-    table = Table(
-        title=f"{settings['task']}, {who}, {settings['rounds']} rounds, {settings['seeds']} seeds, per cent",
-        box=box.SIMPLE,
-    )
+    title = f"{settings['task']}, {who}, {settings['rounds']} rounds, {settings['seeds']} seeds, %"
+    table = Table(title=title, box=box.SIMPLE_HEAD, padding=0, pad_edge=False)
     table.add_column("attack", no_wrap=True)
-    for heading in (
-        "unde- fended",
-        "defended",
-        "honest only",
-        "points lost",
-        "attack success",
-        "caught",
-        "false alarms",
-    ):
-        table.add_column(heading, justify="right")
+    for heading in COLUMNS.values():
+        table.add_column(heading, justify="right", min_width=max(map(len, heading.split())))
     for name, row in rows.items():
-        success = f"{_percent(row['attack_success_undefended'])} > {_percent(row['attack_success_defended'])}"
-        table.add_row(
-            name,
-            *(_percent(row[key]) for key in ("undefended", "defended", "honest_only", "gap")),
-            success if row["attack_success_defended"] is not None else "-",
-            *(_percent(row[key]) for key in ("recall", "false_alarm_rate")),
-        )
+        table.add_row(name, *(_percent(row[key]) for key in COLUMNS))
     console.print(f"defense: {settings['defense']}", highlight=False, markup=False)
     console.print(table)
 
