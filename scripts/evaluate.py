@@ -131,11 +131,11 @@ def _mean(values: list[float | None]) -> float | None:
 # plain is Flower's FedAvg; lost are points of accuracy to honest clients alone; succ. is the attack's success
 COLUMNS = {
     "undefended": "plain",
-    "defended": "hedged",
+    "defended": "hedge",
     "honest_only": "honest only",
     "gap": "lost",
     "attack_success_undefended": "succ. plain",
-    "attack_success_defended": "succ. hedged",
+    "attack_success_defended": "succ. hedge",
     "recall": "caught",
     "false_alarm_rate": "false alarm",
 }
