@@ -147,8 +147,8 @@ class Defense:
         before; `trusted` is an update `(d,)` of the server's own, for recipes that use one. Raises `UpdateError` for
         rows that are not finite or identities that do not match them; too few rows for the rule: a skipped outcome.
         """
-        rows = Rows.of(updates)
-        clients = None if clients is None else _identities(clients, rows.n)
+        clients = None if clients is None else _identities(clients)
+        rows = Rows.of(updates, clients)
         if trusted is not None:
             raise SettingError(f"no part of {str(self)!r} uses a trusted update")
         geometry = Geometry.measured(rows)
@@ -258,12 +258,10 @@ def _split(text: str) -> list[str]:
     return [part for part in parts if part.strip()]
 
 
-def _identities(clients: Sequence[object], n: int) -> list[str]:
+def _identities(clients: Sequence[object]) -> list[str]:
     """The clients' names as text, which is how a saved state remembers them."""
     names = [str(client) for client in clients]
-    if len(names) != n:
-        raise UpdateError(f"clients must name the {n} rows, got {len(names)} names")
-    if len(set(names)) != n:
+    if len(set(names)) != len(names):
         raise UpdateError("clients must differ from each other, got one name twice")
     return names
 

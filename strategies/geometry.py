@@ -139,19 +139,22 @@ class Geometry:
             return Geometry(np.zeros((0, 0)), np.zeros((0, 0)), np.ones(0), np.arange(0))
         parts = mixing / self.scale
         scale = held(np.abs(parts) @ np.sqrt(np.diag(self.gram)))  # a mixed row is as long as its parts, or shorter
-        points = np.zeros((m + 1, self.n + 1))
-        points[:m, :-1] = parts * scale[:, None]
-        points[:, -1] = 1 - points[:, :-1].sum(axis=1)  # the rest is at the origin, so that every row's parts sum to 1
-        # Seen from the medoid of the old rows, new rows that moved far from it together keep no digits of their
-        # differences; seen from a new row they do.
-        first = _distances(points @ self.frame @ points.T)
+        points = np.vstack([parts * scale[:, None], np.zeros(self.n)])  # the last one is the origin
+        # Seen from the origin, new rows with a common part keep no digits of their differences; seen from one of
+        # themselves they do.
+        first = _distances(self._products(points))
         points -= points[np.argmin(np.median(first[:m, :m], axis=1))]
-        frame = points @ self.frame @ points.T
+        frame = self._products(points)
         distances = _distances(frame)
         gram = frame[:m, :m] - frame[:m, [m]] - frame[[m], :m] + frame[m, m]
-        gram = (gram + gram.T) / 2
         np.fill_diagonal(gram, distances[:m, m])
         return Geometry(distances[:m, :m], gram, scale, np.arange(m))
+
+    def _products(self, vectors: Floats) -> Floats:
+        """The inner products `(m, m)` of combinations `(m, n)` of the held rows, each a difference from the origin."""
+        whole = np.column_stack([vectors, -vectors.sum(axis=1)])  # differences are the same from wherever they are seen
+        products = whole @ self.frame @ whole.T
+        return (products + products.T) / 2
 
     def centered(self, weights: Floats) -> Floats:
         """The Gram matrix `(n, n)` of the held rows seen from their weighted mean, `weights` `(n,)` having sum 1."""
@@ -189,6 +192,6 @@ class Geometry:
 def _distances(frame: Floats) -> Floats:
     """Squared distances between points of which `frame` holds the inner products."""
     squares = np.diag(frame)
-    distances = np.maximum(squares[:, None] + squares[None, :] - (frame + frame.T), 0.0)
+    distances = np.maximum(squares[:, None] + squares[None, :] - 2 * frame, 0.0)
     np.fill_diagonal(distances, 0.0)
     return distances

@@ -22,7 +22,8 @@ class Rows:
     """An `(n, d)` matrix of updates, never copied, with the canonical order of its rows.
 
     `order[k]` is the row that comes `k`-th by content. Whatever is computed in that order is bit-equal for every order
-    in which the clients replied: only rows equal to the last bit share a place, and those are interchangeable.
+    in which the clients replied. Rows equal to the last bit are put in the order of their clients' names; without names
+    they are interchangeable.
     """
 
     data: Any
@@ -30,13 +31,15 @@ class Rows:
     like: Callable[[Any], Any]
 
     @classmethod
-    def of(cls, updates: Any) -> Rows:
+    def of(cls, updates: Any, names: Sequence[str] | None = None) -> Rows:
         """Rows of an `(n, d)` array or tensor, or of a sequence of n vectors, which is copied; raises `UpdateError`."""
         data, like = _matrix(updates)
         n, _ = data.shape
         if n == 0:
             raise UpdateError("updates must have at least one row, got none")
-        return cls(data, canonical_order(data), like)
+        if names is not None and len(names) != n:
+            raise UpdateError(f"clients must name the {n} rows, got {len(names)} names")
+        return cls(data, canonical_order(data, names), like)
 
     @property
     def n(self) -> int:
@@ -104,17 +107,18 @@ def _stacked(vectors: Sequence[Any]) -> Any:
     return np.stack([np.asarray(vector) for vector in vectors])
 
 
-def canonical_order(data: Any) -> NDArray[np.intp]:
-    """The rows' positions `(n,)` sorted by content: by a few sampled columns, then, where those tie, by the whole rows.
+def canonical_order(data: Any, names: Sequence[str] | None = None) -> NDArray[np.intp]:
+    """The rows' positions `(n,)` sorted by content: by a few sampled columns, then by the whole rows, then by name.
 
     >>> canonical_order(np.array([[3.0, 1.0], [2.0, 5.0], [2.0, 4.0]])).tolist()
     [2, 1, 0]
     """
     n, d = cast("tuple[int, int]", data.shape)
+    start = np.arange(n) if names is None else np.array(sorted(range(n), key=names.__getitem__), dtype=np.intp)
     if d == 0:
-        return np.arange(n)
+        return start
     sample = kernels.columns(data, np.unique(np.linspace(0, d - 1, SAMPLED_COLUMNS).astype(np.intp)))
-    order = np.lexsort(sample.T[::-1])
+    order = start[np.lexsort(sample[start].T[::-1])]  # this sort, like the one below, keeps what ties in its order
     ties = np.zeros(n, bool)
     ties[1:] = (sample[order[1:]] == sample[order[:-1]]).all(axis=1)
     if not ties.any():

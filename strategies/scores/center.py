@@ -18,8 +18,10 @@ def direction(geometry: Geometry, f: int, history: History) -> Floats:
     >>> direction(Geometry.of(np.array([[1.0, 0.1], [1.0, -0.1], [1.0, 0.0], [-1.0, 0.0]])), f=1).round(1)
     array([0., 0., 0., 2.])
     """
-    cosines, norms = geometry.cosines, geometry.norms
-    unit = geometry.mixed(np.diag(np.divide(1.0, norms, out=np.zeros(geometry.n), where=norms > 0)))
+    cosines = geometry.cosines
+    squares = np.diag(cosines)
+    between = np.maximum(squares[:, None] + squares[None, :] - 2 * cosines, 0.0)
+    unit = Geometry(between, cosines, np.ones(geometry.n), np.arange(geometry.n))
     center = geometric_median.function(unit)
     own = center * np.diag(cosines)
     towards = cosines @ center - own

@@ -144,14 +144,20 @@ def test_the_geometry_of_mixed_rows_is_that_of_the_rows_mixed(chain, case, tight
     assert_allclose(geometry.cosines[both], oracles.cosines(mixed)[both], atol=1e-6)
 
 
-@given(n=st.integers(1, 10), m=st.integers(0, 12), seed=SEEDS)
-def test_any_mixing_matrix_has_its_geometry(n, m, seed):
+@given(
+    n=st.integers(1, 10),
+    m=st.integers(0, 12),
+    factor=st.sampled_from([1e-200, 1e-90, 1e-9, 1.0, 1e9, 1e90]),
+    seed=SEEDS,
+)
+def test_any_mixing_matrix_has_its_geometry(n, m, factor, seed):
     rng = np.random.default_rng(seed)
     rows, mixing = rng.normal(size=(n, 7)), rng.normal(size=(m, n))
-    found, expected = Geometry.of(rows).mixed(mixing), oracles.squared_distances(mixing @ rows)
+    found, expected = Geometry.of(rows).mixed(mixing * factor), oracles.squared_distances(mixing @ rows)
     assert found.n == m
-    assert_allclose(found.squared_distances, expected.reshape(m, m), atol=1e-10)
-    assert_allclose(found.gram, (mixing @ rows) @ (mixing @ rows).T, atol=1e-10)
+    unit = (found.scale * factor)[:, None] * (found.scale * factor)
+    assert_allclose(found.squared_distances / unit, expected.reshape(m, m), atol=1e-10)
+    assert_allclose(found.gram / unit, (mixing @ rows) @ (mixing @ rows).T, atol=1e-10)
 
 
 def test_tensors_have_the_geometry_of_their_values():
