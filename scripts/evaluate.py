@@ -61,7 +61,10 @@ def evaluate(
         }
         | ({"defense": defense} if defense else {})
     )
-    rows = _rows(settings, names, seeds, Console(stderr=True))
+    log = Console(stderr=True)
+    if settings.remark:
+        log.print(settings.remark, style="yellow", highlight=False, markup=False)
+    rows = _rows(settings, names, seeds, log)
     document = {"settings": settings.run_config() | {"defense": str(settings.recipe), "seeds": seeds}, "attacks": rows}
     if json_file == "-":
         print(json.dumps(document, indent=1))

@@ -127,6 +127,8 @@ def simulate(
     _check_targets(targets)
     messages = Console(stderr=True)
     messages.print(progress.headline(federation), highlight=False, soft_wrap=True)
+    if settings.remark and not policy:
+        messages.print(settings.remark, style="yellow", highlight=False, markup=False)
     with _audited(federation, audit) as audited, progress.Live(messages, federation) as live:
         results = Results.of(federation, engine, audited.run_all(engine, live.after_round))
     # Standard output is for what was asked for: the tables, or the JSON alone.

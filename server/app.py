@@ -28,6 +28,8 @@ def main(grid: Grid, context: Context) -> None:
     """Run the federation. Settings that cannot work raise `SettingError` before any client is asked for anything."""
     log_with_flower()
     settings = Settings.parse(context.run_config)
+    if settings.remark:
+        logging.getLogger(__name__).warning(settings.remark)
     with run_audit(settings, name=f"flwr run {context.run_id}") as audit:
         random.seed(settings.seed)  # Flower's strategies sample nodes with the global generator
         arrays: ArrayRecord = function_named("model", settings.model)(settings.run_config())

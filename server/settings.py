@@ -13,7 +13,7 @@ from typing import Any, cast
 
 import numpy as np
 from hawthorn.strategies import Defense, SettingError
-from hawthorn.strategies.contract import nearest
+from hawthorn.strategies.contract import hostile_count, nearest
 
 from .inner import inner_strategy
 from .kinds import Kind, Scalar, count_or_share, function_name, number, text, tolerated, whole
@@ -125,13 +125,11 @@ class Settings:
             raise SettingError(f"hostile={self.hostile} clients need an attack: write attack='sign_flip', or hostile=0")
         if self.task == "npz" and not self.data:
             raise SettingError("task='npz' needs a file: write data='/path/to/file.npz'")
-        replies = max(1, int(self.fraction_train * self.clients))
-        # the rule itself is asked whether it can work with as many rows as there will be
-        trial = replace(self.recipe, policy="none")(np.eye(replies))
-        if trial.skipped:
+        fault = self._fault_with(self._replies)
+        if fault:
             raise SettingError(
-                f"defense={self.defense!r} cannot work with the {replies} replies a round will have "
-                f"(clients={self.clients}, fraction-train={self.fraction_train:g}): {trial.skipped}; "
+                f"defense={self.defense!r} cannot work with the {self._replies} replies a round will have "
+                f"(clients={self.clients}, fraction-train={self.fraction_train:g}): {fault}; "
                 "write more clients or a smaller tolerated"
             )
 
@@ -142,9 +140,44 @@ class Settings:
 
     @property
     def recipe(self) -> Defense:
-        """The defense; it bears `f` hostile clients unless its text says otherwise."""
-        written = [part.partition("=")[0].strip() for part in self.defense.split(";")[1:]]
-        return Defense.parse(self.defense, f=None if "f" in written else self.f)
+        """The defense; it bears `f` hostile clients unless its text says otherwise.
+
+        Where a round that rejects f clients would leave its rule too few rows, rejections would stop the training that
+        they are to protect: then, unless the text asks for a policy, the rule decides alone, and `remark` says so.
+        """
+        return replace(self._written, policy="none") if self.remark else self._written
+
+    @property
+    def remark(self) -> str:
+        """What the operator should know about the defense; empty if nothing."""
+        f = hostile_count(self._written.f, self._replies)
+        fault = "" if "policy" in self._fields else self._fault_with(self._replies - f)
+        if not fault or self._written.policy == "none":
+            return ""
+        return (
+            f"nobody is rejected (policy=none), the rule decides alone: of {self._replies} replies {f} might be, and then "
+            f"{fault}; more clients or a smaller tolerated leave room for rejections"
+        )
+
+    @property
+    def _fields(self) -> list[str]:
+        return [part.partition("=")[0].strip() for part in self.defense.split(";")[1:]]
+
+    @property
+    def _written(self) -> Defense:
+        return Defense.parse(self.defense, f=None if "f" in self._fields else self.f)
+
+    @property
+    def _replies(self) -> int:
+        return max(1, int(self.fraction_train * self.clients))
+
+    def _fault_with(self, rows: int) -> str:
+        """Why the rule cannot work with so many rows, as it says itself; empty if it can."""
+        if rows < 1:
+            return "no rows are left"
+        f = hostile_count(self._written.f, self._replies)
+        skipped = replace(self._written, f=f, policy="none")(np.eye(rows)).skipped or ""
+        return skipped.rpartition(": ")[2]
 
     def run_config(self) -> dict[str, Scalar]:
         """The settings as a run config: the keys of `pyproject.toml`, with plain values."""

@@ -135,3 +135,13 @@ def test_a_function_that_is_not_there_is_explained(path: str, words: str):
     with pytest.raises(SettingError) as error:
         function_named("model", path)
     assert words in str(error.value)
+
+
+def test_without_room_for_rejections_the_rule_decides_alone_and_the_operator_is_told():
+    cramped = Settings.parse({"clients": 10, "tolerated": 3, "defense": "krum"})
+    assert cramped.recipe.policy == "none"
+    assert "more clients or a smaller tolerated" in cramped.remark
+    roomy = Settings.parse({"clients": 12, "tolerated": 3, "defense": "krum"})
+    assert (roomy.recipe.policy, roomy.remark) == ("fdr", "")
+    asked = Settings.parse({"clients": 10, "tolerated": 3, "defense": "krum; policy=threshold"})
+    assert (asked.recipe.policy, asked.remark) == ("threshold", "")
