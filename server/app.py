@@ -29,7 +29,7 @@ def main(grid: Grid, context: Context) -> None:
     log_with_flower()
     settings = Settings.parse(context.run_config)
     if settings.remark:
-        logging.getLogger(__name__).warning(settings.remark)
+        logger.warning(settings.remark)
     with run_audit(settings, name=f"flwr run {context.run_id}") as audit:
         random.seed(settings.seed)  # Flower's strategies sample nodes with the global generator
         arrays: ArrayRecord = function_named("model", settings.model)(settings.run_config())

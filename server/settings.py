@@ -155,8 +155,8 @@ class Settings:
         if not fault or self._written.policy == "none":
             return ""
         return (
-            f"nobody is rejected (policy=none), the rule decides alone: of {self._replies} replies {f} might be, and then "
-            f"{fault}; more clients or a smaller tolerated leave room for rejections"
+            f"nobody is rejected (policy=none), the rule decides alone: of {self._replies} replies {f} might be, "
+            f"and then {fault}; more clients or a smaller tolerated leave room for rejections"
         )
 
     @property
