@@ -52,6 +52,13 @@ def duplicates(rng, n, d):
     return rows
 
 
+def twins(rng, n, d):
+    """Rows that differ in one column each, which may be any."""
+    rows = np.tile(rng.normal(size=d), (n, 1))
+    rows[np.arange(n), rng.integers(0, d, size=n)] += rng.normal(size=n)
+    return rows
+
+
 def lattice(rng, n, d):
     """Small whole numbers: ties everywhere, and nothing is rounded."""
     return rng.integers(-2, 3, size=(n, d)).astype(np.float64)
@@ -105,6 +112,7 @@ MATRICES = {
         tiny,
         denormal,
         duplicates,
+        twins,
         lattice,
         zeros,
         scattered,

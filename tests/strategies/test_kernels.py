@@ -1,6 +1,8 @@
 """The kernels against NumPy, the two backends against each other, and what threads may not change."""
 
 import itertools
+import subprocess
+import sys
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
@@ -168,6 +170,25 @@ def test_a_matrix_mapped_from_a_file_is_read_where_it_lies(tmp_path_factory, n, 
     found, _ = kernels.order_statistic(mapped, order, OrderStatistic(0, n), None)
     assert type(found) is np.ndarray
     assert_array_equal(found, kernels.order_statistic(rows, order, OrderStatistic(0, n), None)[0])
+
+
+def test_a_process_forked_after_a_call_can_call_too():
+    code = """
+import os, warnings
+import numpy as np
+from hawthorn.strategies import krum
+from hawthorn.strategies.kernels import cpu
+cpu.CHUNK = 640
+rows = np.random.default_rng(45).normal(size=(9, 3000))
+expected = krum(rows, f=2)
+warnings.simplefilter("ignore")  # newer Pythons warn of threads that the fork leaves behind, which is the point
+child = os.fork()
+if not child:
+    os._exit(0 if (krum(rows, f=2) == expected).all() else 1)
+print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=300)
+    assert done.stdout.strip() == "0"
 
 
 def test_cuda_tensors_stay_on_their_device():
