@@ -153,26 +153,24 @@ class Defense:
             raise SettingError(f"no part of {str(self)!r} uses a trusted update")
         geometry = Geometry.measured(rows)
         f = hostile_count(self.f, rows.n)
-        rank = np.argsort(rows.order)
-        history = History.recalled(state, clients, rows.n)
-        scores, found = self._scores(geometry, f, history.take(rows.order))
-        averaged = history.take(rows.order).with_round(found)
-        decision = self._decision(evidence(averaged, found), f, history.take(rows.order), rows.n)
+        # everything below is in canonical order, until the outcome puts it back into the caller's
+        names = None if clients is None else [clients[row] for row in map(int, rows.order)]
+        history = History.recalled(state, names, rows.n)
+        scores, found = self._scores(geometry, f, history)
+        averaged = history.with_round(found)
+        decision = self._decision(evidence(averaged, found), f, history, rows.n)
         update, weights, skipped = self._aggregate(rows, geometry, decision, f)
-        state_after = None
-        if clients is not None:
-            averages = {name: values[rank] for name, values in averaged.items()}
-            state_after = remembered(state, clients, history, averages, decision.accepted[rank])
+        rank = np.argsort(rows.order)
         return Outcome(
             update=update,
             verdicts=_verdicts(scores, decision, weights, rank),
             geometry=geometry.reordered(rank),
             skipped=skipped,
-            state=state_after,
+            state=None if names is None else remembered(state, names, history, averaged, decision.accepted),
         )
 
     def _scores(self, geometry: Geometry, f: int, history: History) -> tuple[dict[str, Floats], dict[str, Floats]]:
-        """The scores, and their deviations from what is usual in this round. All in canonical order."""
+        """The scores, and their deviations from what is usual in this round."""
         scores: dict[str, Floats] = {}
         found: dict[str, Floats] = {}
         for text in self.scores:
@@ -189,7 +187,7 @@ class Defense:
         return POLICIES[call.name].function(against, f, history, **dict(call.options))
 
     def _aggregate(self, rows: Rows, geometry: Geometry, decision: Decision, f: int) -> tuple[Any, Floats, str | None]:
-        """The update of the accepted rows, each row's weight in it, and why there is none. All in canonical order."""
+        """The update of the accepted rows, each row's weight in it, and why there is none."""
         weights = np.zeros(rows.n)
         if not decision.accepted.any():
             return None, weights, "every client was rejected"
