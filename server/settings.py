@@ -143,21 +143,31 @@ class Settings:
         """The defense; it bears `f` hostile clients unless its text says otherwise.
 
         Where a round that rejects f clients would leave its rule too few rows, rejections would stop the training that
-        they are to protect: then, unless the text asks for a policy, the rule decides alone, and `remark` says so.
+        they are to protect: then, unless the text asks for a policy, only as many are rejected as the rule can spare.
         """
-        return replace(self._written, policy="none") if self.remark else self._written
+        if "policy" in self._fields or self._room >= self._hostile:
+            return self._written
+        return replace(self._written, policy=f"fdr(most={self._room})" if self._room else "none")
 
     @property
     def remark(self) -> str:
         """What the operator should know about the defense; empty if nothing."""
-        f = hostile_count(self._written.f, self._replies)
-        fault = "" if "policy" in self._fields else self._fault_with(self._replies - f)
-        if not fault or self._written.policy == "none":
+        if self.recipe == self._written:
             return ""
+        who = f"at most {self._room} of {self._hostile} are" if self._room else "nobody is"
         return (
-            f"nobody is rejected (policy=none), the rule decides alone: of {self._replies} replies {f} might be, "
-            f"and then {fault}; more clients or a smaller tolerated leave room for rejections"
+            f"{who} rejected in a round (policy={self.recipe.policy}), the rule bears the others: "
+            f"{self._fault_with(self._replies - self._room - 1)}; more clients or a smaller tolerated leave more room"
         )
+
+    @property
+    def _room(self) -> int:
+        """How many replies of a round the rule can do without, at most f."""
+        return next((k for k in range(self._hostile, 0, -1) if not self._fault_with(self._replies - k)), 0)
+
+    @property
+    def _hostile(self) -> int:
+        return hostile_count(self._written.f, self._replies)
 
     @property
     def _fields(self) -> list[str]:
@@ -175,8 +185,7 @@ class Settings:
         """Why the rule cannot work with so many rows, as it says itself; empty if it can."""
         if rows < 1:
             return "no rows are left"
-        f = hostile_count(self._written.f, self._replies)
-        skipped = replace(self._written, f=f, policy="none")(np.eye(rows)).skipped or ""
+        skipped = replace(self._written, f=self._hostile, policy="none")(np.eye(rows)).skipped or ""
         return skipped.rpartition(": ")[2]
 
     def run_config(self) -> dict[str, Scalar]:

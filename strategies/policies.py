@@ -1,4 +1,7 @@
-"""Policies: whom to accept, given the evidence. None rejects more than the f clients that are thought to be hostile."""
+"""Policies: whom to accept, given the evidence. None rejects more than the f clients that are thought to be hostile.
+
+`most` bounds rejections further, for rules that need more rows than f rejections would leave them.
+"""
 
 import math
 from collections.abc import Mapping
@@ -7,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import special
 
-from .contract import Decision, Floats, number_between, policy
+from .contract import Decision, Floats, number_between, policy, whole_number
 from .evidence import History, deviations
 
 SPREAD = 0.8  # the summed evidence of honest clients varies by so much, in its own units, whatever the round
@@ -28,10 +31,10 @@ def p_values(strengths: Floats) -> Floats:
     return np.asarray(special.stdtr(TAIL, -strengths), dtype=np.float64)
 
 
-def _decision(scores: Mapping[str, Floats], candidates: NDArray[np.bool_], strengths: Floats, f: int) -> Decision:
-    """The f strongest candidates rejected: at most f clients are hostile, so more would be honest ones."""
+def _decision(scores: Mapping[str, Floats], candidates: NDArray[np.bool_], strengths: Floats, most: int) -> Decision:
+    """The strongest candidates rejected, `most` of them and no more."""
     p = p_values(strengths)
-    strongest = np.argsort(-strengths, kind="stable")[:f]
+    strongest = np.argsort(-strengths, kind="stable")[:most]
     rejected = np.zeros(len(p), bool)
     rejected[strongest] = candidates[strongest]
     reasons = [""] * len(p)
@@ -42,15 +45,22 @@ def _decision(scores: Mapping[str, Floats], candidates: NDArray[np.bool_], stren
     return Decision(~rejected, p, tuple(reasons))
 
 
+def _bound(name: str, f: int, most: int | None) -> int:
+    """How many may be rejected: at most f clients are hostile, so more would be honest ones."""
+    return f if most is None else min(f, whole_number(name, "most", most))
+
+
 @policy
 def none(scores: Mapping[str, Floats], f: int, history: History) -> Decision:
     """Everybody is accepted; scores and p-values are reported."""
     strengths = strength(scores, f)
-    return _decision(scores, np.zeros(len(strengths), bool), strengths, f)
+    return _decision(scores, np.zeros(len(strengths), bool), strengths, 0)
 
 
 @policy
-def fdr(scores: Mapping[str, Floats], f: int, history: History, *, q: float = 0.05) -> Decision:
+def fdr(
+    scores: Mapping[str, Floats], f: int, history: History, *, q: float = 0.05, most: int | None = None
+) -> Decision:
     """Rejections of which, on average, at most a share q is false, and at most f of them.
 
     Source: Benjamini, Hochberg, J. R. Stat. Soc. B 57(1), 1995.
@@ -64,11 +74,13 @@ def fdr(scores: Mapping[str, Floats], f: int, history: History, *, q: float = 0.
     n = len(p)
     below = np.flatnonzero(np.sort(p) <= rate * np.arange(1, n + 1) / n)
     cut = np.sort(p)[below[-1]] if len(below) else -1.0
-    return _decision(scores, p <= cut, strengths, f)
+    return _decision(scores, p <= cut, strengths, _bound("fdr", f, most))
 
 
 @policy
-def threshold(scores: Mapping[str, Floats], f: int, history: History, *, z: float = 4.0) -> Decision:
+def threshold(
+    scores: Mapping[str, Floats], f: int, history: History, *, z: float = 4.0, most: int | None = None
+) -> Decision:
     """Rejections of whoever lies more than z robust deviations above the others, at most f of them.
 
     >>> threshold({"length": np.array([0.1, 0.2, 0.3, 0.2, 90.0])}, 1).accepted.tolist()
@@ -76,4 +88,4 @@ def threshold(scores: Mapping[str, Floats], f: int, history: History, *, z: floa
     """
     least = number_between("threshold", "a positive finite z", z, 0, math.inf)
     strengths = strength(scores, f)
-    return _decision(scores, strengths > least, strengths, f)
+    return _decision(scores, strengths > least, strengths, _bound("threshold", f, most))
