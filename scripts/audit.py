@@ -60,7 +60,7 @@ def show(
 
     with Audit.open(audit, create=False) as opened:
         found = opened.find_run(run)
-        contributions = opened.contributions(run, round)
+        contributions = sorted(opened.contributions(run, round), key=_by_client)
         rounds = opened.rounds(run)
     if json_file:
         chosen = [one for one in rounds if round is None or one.number == round]
@@ -119,6 +119,11 @@ def document(run: Run, rounds: Sequence[Round], contributions: Sequence[Contribu
             ]
         }
     )
+
+
+def _by_client(one: Contribution) -> tuple[int, int, str]:
+    """The key that sorts by round, then by client, numbers before names."""
+    return one.round, int(one.client) if one.client.isdecimal() else sys.maxsize, one.client
 
 
 def add_geometry(content: dict[str, Any], audit: Audit) -> None:

@@ -149,7 +149,7 @@ def _show(settings: dict[str, Any], rows: dict[str, Figures], console: Console) 
     from rich.table import Table
 
     who = f"{settings['hostile']} of {settings['clients']} clients hostile, {settings['partition']}"
-    title = f"{settings['task']}, {who}, {settings['rounds']} rounds, {settings['seeds']} seeds, %"
+    title = f"{settings['task']}, {who}, {settings['rounds']} rounds, {settings['seeds']} seed(s), %"
     table = Table(title=title, box=box.SIMPLE_HEAD, padding=0, pad_edge=False)
     table.add_column("attack", no_wrap=True)
     for heading in COLUMNS.values():

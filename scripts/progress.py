@@ -84,6 +84,10 @@ def show(console: Console, results: Results) -> None:
     for run in results.runs.values():
         if run.stopped:
             console.print(f"{TITLES[run.name]} stopped in {escape(run.stopped)}", style="red", highlight=False)
+        skipped = [record.skipped for record in run.records if record.skipped]
+        if skipped:
+            told = f"{TITLES[run.name]}: {len(skipped)} of {len(run.records)} rounds skipped: {escape(skipped[-1])}"
+            console.print(told, style="red", highlight=False)
     console.print()
     console.print(_clients(results.clients))
     found = results.detection

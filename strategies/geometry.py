@@ -33,7 +33,7 @@ def held(lengths: Floats) -> Floats:
     return np.minimum(math.ldexp(1.0, exponent), LONGEST / np.maximum(lengths, 1 / LONGEST))
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Geometry:
     """Squared distances and inner products of `n` rows, from one read of the matrix.
 
@@ -48,6 +48,9 @@ class Geometry:
     gram: Floats
     scale: Floats
     rank: Order
+
+    def __repr__(self) -> str:
+        return f"<geometry of {self.n} rows>"
 
     @classmethod
     def of(cls, updates: object) -> Geometry:

@@ -23,3 +23,10 @@ class RoundRecord:
     skipped: str | None
     geometry: Geometry | None
     seconds: float
+
+    def __str__(self) -> str:
+        rejected = {node: verdict.reason for node, verdict in self.verdicts.items() if not verdict.accepted}
+        counts = f"{len(self.verdicts) - len(rejected)} accepted, {len(rejected)} rejected, {len(self.refused)} refused"
+        told = [f"node {node}: {reason}" for node, reason in rejected.items()]
+        told += [f"the round was skipped: {self.skipped}"] if self.skipped else []
+        return "; ".join([f"round {self.round}: {counts}", *told])

@@ -193,6 +193,8 @@ class RobustStrategy(Strategy):
         ]
 
     def _tell(self, record: RoundRecord) -> None:
+        rejected = not all(verdict.accepted for verdict in record.verdicts.values())
+        logger.log(logging.WARNING if rejected or record.skipped else logging.INFO, "%s", record)
         for observer in self.observers:
             try:
                 observer(record)

@@ -9,7 +9,7 @@ import pytest
 from hawthorn.strategies.contract import POLICIES, RULES, SCORES, TRANSFORMS, options_of
 from matrices import tolerable
 
-LAWS = {"order", "columns", "translation", "scale", "sign", "rotation", "agreement", "survival"}
+LAWS = {"order", "columns", "translation", "scale", "sign", "rotation", "agreement", "survival", "size"}
 
 
 def every(*tables, law=None):

@@ -66,16 +66,14 @@ def rounds(seed, n, f, d):
 
 
 @every(RULES, law="survival")
-@pytest.mark.parametrize("f", [1, 2])
-@pytest.mark.parametrize("more", [0, 2])
-@pytest.mark.parametrize("d", [1, 4])
-def test_hostile_rows_move_the_update_no_farther_than_proven(part, f, more, d):
-    n = least_rows(part, f) + more
-    worst = max(worst_ratio(apply(part, rows, f), rows, f) for rows in rounds(30, n, f, d))
-    assert worst <= kappa(part, n, f)
+def test_hostile_rows_move_the_update_no_farther_than_proven(part):
+    for f, more, d in itertools.product((1, 2), (0, 2), (1, 4)):
+        n = least_rows(part, f) + more
+        worst = max(worst_ratio(apply(part, rows, f), rows, f) for rows in rounds(30, n, f, d))
+        assert worst <= kappa(part, n, f), f"n={n}, f={f}, d={d}"
 
 
-@every(RULES, law="survival")
+@every(RULES, law="size")
 @pytest.mark.parametrize("size", [1e3, 1e12, 1e30, 1e200, 1e300])
 @pytest.mark.parametrize("n", [7, 12, 31])
 def test_rows_of_any_size_leave_the_update_among_the_honest_rows(part, size, n):
