@@ -51,8 +51,10 @@ def main() -> None:
         # Imported late: whoever raised one has loaded the package already, and `--help` should not.
         from hawthorn.strategies.errors import HawthornError
 
+        if isinstance(error, ModuleNotFoundError) and error.name == "torch":
+            error = HawthornError("this command trains models and needs torch: install hawthorn[torch]")
         if not isinstance(error, HawthornError):
-            raise
+            raise error
         print(f"hawthorn: {error}", file=sys.stderr)
         raise SystemExit(2) from None
 

@@ -66,3 +66,12 @@ def test_the_installed_program_runs(tmp_path: object):
     done = subprocess.run(script, capture_output=True, text=True, check=True, cwd=str(tmp_path))
     assert "honest clients only" in done.stdout
     assert "Traceback" not in done.stderr
+
+
+def test_without_torch_a_command_that_trains_says_what_to_install():
+    script = "import sys; sys.modules['torch'] = None; sys.argv = ['hawthorn', 'simulate']; " + (
+        "from hawthorn.scripts.main import main; main()"
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)
+    assert done.returncode == 2
+    assert done.stderr == "hawthorn: this command trains models and needs torch: install hawthorn[torch]\n"
