@@ -24,6 +24,10 @@ test: setup
 slow: setup
 	$(BIN)/pytest -m slow
 
+bench: setup
+	$(BIN)/hawthorn benchmark speed
+	$(BIN)/hawthorn benchmark replies
+
 check: setup
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
