@@ -22,8 +22,7 @@ def test_json_says_everything_and_standard_output_nothing_else(hawthorn: Callabl
     expected = {"task": "digits", "clients": 8, "hostile": 2, "tolerated": 2, "attack": "backdoor + model_replacement"}
     expected |= {"partition": "dirichlet(0.5)", "rounds": 2, "seed": 1}
     assert {name: found["settings"][name] for name in expected} == expected
-    # of six rows the rule can spare one: it needs five where two may be hostile
-    assert Defense.parse(found["settings"]["defense"]) == Defense(f=2, policy="fdr(most=1)")
+    assert Defense.parse(found["settings"]["defense"]) == Defense(f=2)
     assert tuple(found["runs"]) == RUNS
     for run in found["runs"].values():
         assert len(run["accuracy"]) == 2
