@@ -16,7 +16,7 @@ setup: .venv/ready
 	touch $@
 
 demo: setup
-	$(BIN)/hawthorn simulate --task digits --clients 10 --hostile 3 --attack sign_flip
+	$(BIN)/hawthorn simulate --task digits --clients 10 --hostile 3 --attack 'sign_flip(scale=3)'
 
 test: setup
 	$(BIN)/pytest -n 2
