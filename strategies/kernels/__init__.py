@@ -19,7 +19,18 @@ from .order import OrderStatistic
 Floats = NDArray[np.float64]
 Order = NDArray[np.intp]
 
-__all__ = ["OrderStatistic", "columns", "combine", "compare", "gram", "largest", "mix", "order_statistic", "products"]
+__all__ = [
+    "OrderStatistic",
+    "columns",
+    "combine",
+    "compare",
+    "gram",
+    "grow",
+    "largest",
+    "mix",
+    "order_statistic",
+    "products",
+]
 
 
 def _backend(data: Any) -> ModuleType:
@@ -36,6 +47,14 @@ def gram(data: Any, order: Order, scale: Floats) -> tuple[Floats, Floats]:
     Distances are summed from differences, in float64, so that a part common to all rows costs no precision.
     """
     return _backend(data).gram(data, order, scale)
+
+
+def grow(data: Any, start: int, stop: int) -> tuple[Floats, Floats]:
+    """Squared distances `(stop - start, stop)` of rows `start` to `stop` to the rows up to `stop`, and their norms.
+
+    Bit-equal to what `gram` finds for the same pairs, in whatever order rows came.
+    """
+    return _backend(data).grow(data, start, stop)
 
 
 def products(data: Any, order: Order, scale: Floats, left: Order) -> Floats:

@@ -112,6 +112,12 @@ def gram(data: Block, order: Order, scale: Floats) -> tuple[Floats, Floats]:
     return distances + distances.T, norms
 
 
+def grow(data: Block, start: int, stop: int) -> tuple[Floats, Floats]:
+    """See `kernels.grow`."""
+    distances, norms = gram(data, np.arange(stop), np.ones(stop))
+    return distances[start:], norms[start:]
+
+
 def products(data: Block, order: Order, scale: Floats, left: Order) -> Floats:
     """See `kernels.products`."""
     n, d = len(order), data.shape[1]
