@@ -10,6 +10,7 @@ from .contract import POLICIES, RULES, SCORES, TRANSFORMS
 from .defense import Defense, Outcome, Verdict
 from .errors import AuditError, HawthornError, OptionError, SettingError, ToleranceError, UpdateError
 from .geometry import Geometry
+from .updates import Updates
 
 if TYPE_CHECKING:
     from .flower import RobustStrategy, RoundRecord
@@ -19,6 +20,7 @@ __all__ = [
     "Outcome",
     "Verdict",
     "Geometry",
+    "Updates",
     "RobustStrategy",
     "RoundRecord",
     "HawthornError",

@@ -141,7 +141,7 @@ class Defense:
         state: Mapping[str, Any] | None = None,
         trusted: Any = None,
     ) -> Outcome:
-        """The outcome of a round with updates `(n, d)`: an array, a tensor on any device, or a sequence of vectors.
+        """The outcome of a round with updates `(n, d)`: an array, a tensor on any device, `Updates`, or n vectors.
 
         `clients` are the rows' identities, without which nothing is remembered; `state` is the outcome's of the round
         before; `trusted` is an update `(d,)` of the server's own, for recipes that use one. Raises `UpdateError` for

@@ -69,7 +69,7 @@ class Geometry:
         """The geometry of the rows in their canonical order."""
         n = len(rows.order)
         scale = np.ones(n)
-        distances, squares = kernels.gram(rows.data, rows.order, scale)
+        distances, squares = rows.measured()
         if not np.isfinite(distances).all() or not LONGEST**-2 < np.median(squares) <= squares.max() <= LONGEST**2:
             rows.refuse_non_finite()
             scale = held(kernels.largest(rows.data)[rows.order])

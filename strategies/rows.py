@@ -12,6 +12,9 @@ from numpy.typing import NDArray
 
 from . import kernels
 from .errors import UpdateError
+from .updates import Updates
+
+Floats = NDArray[np.float64]
 
 SAMPLED_COLUMNS = 16
 FLOATS = ("float16", "bfloat16", "float32", "float64")
@@ -23,23 +26,25 @@ class Rows:
 
     `order[k]` is the row that comes `k`-th by content. Whatever is computed in that order is bit-equal for every order
     in which the clients replied. Rows equal to the last bit are put in the order of their clients' names; without names
-    they are interchangeable.
+    they are interchangeable. `updates` is where the rows arrived, if they came one by one.
     """
 
     data: Any
     order: NDArray[np.intp]
     like: Callable[[Any], Any]
+    updates: Updates | None = None
 
     @classmethod
     def of(cls, updates: Any, names: Sequence[str] | None = None) -> Rows:
-        """Rows of an `(n, d)` array or tensor, or of a sequence of n vectors, which is copied; raises `UpdateError`."""
-        data, like = _matrix(updates)
+        """Rows of an `(n, d)` array or tensor, `Updates`, or n vectors, which are copied; raises `UpdateError`."""
+        arriving = updates if isinstance(updates, Updates) else None
+        data, like = _matrix(updates if arriving is None else arriving.rows)
         n, _ = data.shape
         if n == 0:
             raise UpdateError("updates must have at least one row, got none")
         if names is not None and len(names) != n:
             raise UpdateError(f"clients must name the {n} rows, got {len(names)} names")
-        return cls(data, canonical_order(data, names), like)
+        return cls(data, canonical_order(data, names), like, arriving)
 
     @property
     def n(self) -> int:
@@ -48,7 +53,14 @@ class Rows:
 
     def take(self, kept: NDArray[np.bool_]) -> Rows:
         """The same matrix seen through its kept rows, `kept` being `(n,)` in the matrix's own order."""
-        return Rows(self.data, self.order[kept[self.order]], self.like)
+        return Rows(self.data, self.order[kept[self.order]], self.like, self.updates)
+
+    def measured(self) -> tuple[Floats, Floats]:
+        """Squared distances `(n, n)` and squared norms `(n,)` in canonical order: as they grew, or read now."""
+        if self.updates is None:
+            return kernels.gram(self.data, self.order, np.ones(len(self.order)))
+        distances, squares = self.updates.measured()
+        return distances[np.ix_(self.order, self.order)], squares[self.order]
 
     def refuse_non_finite(self) -> None:
         """Raise `UpdateError` naming the rows that hold a NaN or an infinity."""
@@ -71,6 +83,8 @@ def _matrix(updates: Any) -> tuple[Any, Callable[[Any], Any]]:
         raise UpdateError(f"updates must be floating point ({', '.join(FLOATS)}), got {name}")
     if isinstance(updates, np.ndarray):
         return cast("NDArray[Any]", updates), _as_is
+    if kernels.sharded(updates):
+        return updates, _as_is  # answers are arrays
     tensor = updates.detach()
     if tensor.device.type == "cpu" and name != "bfloat16":
         return tensor.numpy(), _tensor_on_cpu
