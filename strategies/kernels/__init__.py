@@ -1,8 +1,9 @@
 """The only code that touches the `d` columns: it reads the matrix tile by tile, where it lies, and never copies it.
 
 Which file does the work is decided by where the data is: NumPy arrays (and CPU tensors, which share their memory) go to
-`cpu`, other tensors to `cuda`. Kernels know nothing of rules: they get the rows, the order in which to take them, and
-what to compute. Answers on `n` rows are NumPy in float64; answers on `d` columns are of the data's own kind and dtype.
+`cpu`, other tensors to `cuda`, shards on a Ray cluster to `ray`. Kernels know nothing of rules: they get the rows, the
+order in which to take them, and what to compute. Answers on `n` rows are NumPy in float64; answers on `d` columns are
+of the data's own kind and dtype (arrays, where it is shards).
 """
 
 from __future__ import annotations
@@ -30,12 +31,22 @@ __all__ = [
     "mix",
     "order_statistic",
     "products",
+    "sharded",
 ]
+
+
+def sharded(data: Any) -> bool:
+    """Whether the columns lie with the workers of a Ray cluster; whoever made them so has imported Ray."""
+    return type(data).__module__ == f"{__name__}.ray"
 
 
 def _backend(data: Any) -> ModuleType:
     if isinstance(data, np.ndarray):
         return cpu
+    if sharded(data):
+        from . import ray
+
+        return ray
     from . import cuda  # imports torch, which a CPU server does without
 
     return cuda
