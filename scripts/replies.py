@@ -132,7 +132,7 @@ def measured(
     kinds: Mapping[str, Malformed] = MALFORMED, strategies: Mapping[str, Callable[[], Strategy]] = STRATEGIES
 ) -> dict[str, Any]:
     """For every kind of bad reply its family, and what it does to each strategy."""
-    with _quiet():
+    with quiet():
         trials = {name: Trial.of(make) for name, make in strategies.items()}
         survivals = {kind: {name: trial.survival(bad) for name, trial in trials.items()} for kind, bad in kinds.items()}
     return {
@@ -143,7 +143,7 @@ def measured(
 
 
 @contextlib.contextmanager
-def _quiet() -> Generator[None]:
+def quiet() -> Generator[None]:
     """A time without logs and warnings: strategies compute with what they should have refused."""
     loggers = [logging.getLogger(name) for name in ("flwr", "hawthorn")]
     levels = [logger.level for logger in loggers]
