@@ -74,6 +74,16 @@ class Updates:
         return len(self._matrix)
 
     @property
+    def width(self) -> int:
+        """The length of a row."""
+        return self._matrix.shape[1]
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        """The dtype of the rows."""
+        return self._matrix.dtype
+
+    @property
     def rows(self) -> NDArray[Any]:
         """The rows kept so far, `(n, d)`."""
         return self._matrix[: self.n]
@@ -88,7 +98,7 @@ class Updates:
     def keep(self) -> None:
         """Count in what was written into `next`."""
         self.n += 1
-        stream.release(self._matrix, 0, self._matrix.shape[1])
+        stream.release(self._matrix, 0, self.width)
         if self.n - self._measured >= self._group:
             self._grow()
 

@@ -6,24 +6,23 @@ it is decoded; a claimed count must be a number. Nothing here trusts a client en
 
 from __future__ import annotations
 
-import io
 import logging
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, cast
 
-import numpy as np
 from flwr.app import Array, ArrayRecord, Message, MetricRecord, MetricRecordValues
-from numpy.lib import format as npy
 from numpy.typing import NDArray
 
-from .layout import FLOATS, Model, Place, finite
+from ..kernels.difference import difference, finite
+from ..updates import Updates
+from .arrays import NPY, header, view
+from .layout import FLOATS, Model, Place
 
 logger = logging.getLogger(__name__)
 
 SUPERLINK = 1  # the node that answers in the place of clients that died
-LONGEST_HEADER = 4096  # numpy writes 128 bytes
 LONGEST_REASON = 500
 MOST_METRICS = 1000  # a round keeps the metrics of all its clients, so each may send a few only
 LONGEST_METRIC = 10_000
@@ -118,17 +117,17 @@ class Admitted:
 class Admission:
     """One round's door: `admit` takes each reply; `rows`, `admitted` and `refused` tell what came of them."""
 
-    def __init__(self, model: Model, asked: Sequence[Message], buffer: NDArray[Any], counted_by: str) -> None:
+    def __init__(self, model: Model, asked: Sequence[Message], updates: Updates, counted_by: str) -> None:
         self.model = model
         self.roll = Roll(asked)
-        self.buffer = buffer
+        self.updates = updates
         self.counted_by = counted_by
         self.admitted: list[Admitted] = []
 
     @property
     def rows(self) -> NDArray[Any]:
         """The updates `(n, d)` of the admitted clients, in the order of `admitted`."""
-        return self.buffer[: len(self.admitted)]
+        return self.updates.rows
 
     @property
     def refused(self) -> dict[int, str]:
@@ -142,11 +141,12 @@ class Admission:
             arrays_name, arrays = one_array_record(reply)
             metrics_name, claims = metrics_of(reply)
             examples = claimed_examples(claims, self.counted_by)
-            integers = self._absorb(arrays, self.buffer[len(self.admitted)])
+            integers = self._absorb(arrays, self.updates.next)
         except Refused as refusal:
             return self.roll.refuse(reply, str(refusal))
         except Exception as error:  # whatever a client can make go wrong is its own loss
             return self.roll.refuse(reply, f"the reply cannot be read: {type(error).__name__}: {shown(str(error))}")
+        self.updates.keep()
         self.admitted.append(Admitted(node, integers, claims, examples, (arrays_name, metrics_name)))
         return None
 
@@ -160,23 +160,21 @@ class Admission:
         integers: dict[str, NDArray[Any]] = {}
         for name, place in self.model.places.items():
             try:
-                view = decoded(arrays[name], place)
+                numbers = decoded(arrays[name], place)
                 if place.columns is None:
-                    integers[name] = view.copy()
+                    integers[name] = numbers.copy()
                 else:
                     sent = self.model.row[place.columns].reshape(place.shape)
-                    _subtract(view, sent, row[place.columns].reshape(place.shape))
+                    _subtract(numbers, sent, row[place.columns].reshape(place.shape))
             except Refused as refusal:
                 raise Refused(f"array {name!r}: {refusal}") from None
         return integers
 
 
-def _subtract(view: NDArray[Any], sent: NDArray[Any], out: NDArray[Any]) -> None:
-    with np.errstate(all="ignore"):  # an overflow becomes infinite, and is told below
-        np.subtract(view, sent, out=out, dtype=out.dtype, casting="same_kind")
-    if finite(out):
+def _subtract(numbers: NDArray[Any], sent: NDArray[Any], out: NDArray[Any]) -> None:
+    if difference(numbers, sent, out):
         return
-    if finite(view):
+    if finite(numbers):
         raise Refused(f"the numbers differ from the model by more than {out.dtype} can hold")
     raise Refused("the numbers must be finite, got NaN or infinity")
 
@@ -243,11 +241,14 @@ def decoded(array: Array, place: Place) -> NDArray[Any]:
 
     Nothing is allocated before the header has been found to tell the truth about the size of the data.
     """
-    if array.stype != "numpy.ndarray":
-        raise Refused(f"expected serialization 'numpy.ndarray', got {shown(array.stype)}")
+    if array.stype != NPY:
+        raise Refused(f"expected serialization {NPY!r}, got {shown(array.stype)}")
     if not isinstance(array.data, bytes):  # pyright: ignore[reportUnnecessaryIsInstance]  # a dataclass checks nothing
         raise Refused(f"expected bytes, got {type(array.data).__name__}")
-    dtype, shape, fortran, start = header(array.data)
+    try:
+        dtype, shape, fortran, start = header(array.data)
+    except ValueError as error:
+        raise Refused(f"no readable npy header: {shown(str(error), 240)}") from None
     if dtype != place.dtype and not (place.columns is not None and dtype in FLOATS):
         raise Refused(f"expected {place.dtype}, got {shown(str(dtype))}")
     if shape != place.shape:
@@ -258,25 +259,4 @@ def decoded(array: Array, place: Place) -> NDArray[Any]:
     size = math.prod(shape)
     if len(array.data) != start + size * dtype.itemsize:
         raise Refused(f"expected {start + size * dtype.itemsize} bytes, got {len(array.data)}")
-    if size == 0:
-        return np.empty(shape, dtype)
-    view: NDArray[Any] = np.frombuffer(array.data, dtype, size, start)
-    return view.reshape(shape, order="F" if fortran else "C")
-
-
-def header(data: bytes) -> tuple[np.dtype[Any], tuple[int, ...], bool, int]:
-    """The dtype, shape, order and start of an array's numbers, read from the head of its npy bytes."""
-    head = io.BytesIO(data[:LONGEST_HEADER])
-    try:
-        version = npy.read_magic(head)
-        if version == (1, 0):
-            shape, fortran, dtype = npy.read_array_header_1_0(head)
-        elif version == (2, 0):
-            shape, fortran, dtype = npy.read_array_header_2_0(head)
-        else:
-            raise Refused(f"npy version {version} is not read here")
-    except Refused:
-        raise
-    except Exception as error:  # the header is a Python literal: it can fail to parse in many ways
-        raise Refused(f"no readable npy header: {type(error).__name__}: {shown(str(error))}") from None
-    return dtype, shape, fortran, head.tell()
+    return view(array.data, dtype, shape, fortran, start)

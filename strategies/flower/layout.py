@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -12,6 +11,8 @@ from flwr.app import Array, ArrayRecord
 from numpy.typing import NDArray
 
 from ..errors import SettingError, UpdateError
+from ..kernels.difference import finite
+from .arrays import serialized, viewed
 
 FLOATS = (np.dtype(np.float16), np.dtype(np.float32), np.dtype(np.float64))
 
@@ -45,7 +46,7 @@ class Model:
         >>> model.row.shape, model.integers
         ((6,), {'1': array(7)})
         """
-        arrays = {name: array.numpy() for name, array in record.items()}
+        arrays = {name: viewed(array) for name, array in record.items()}
         places: dict[str, Place] = {}
         width = 0
         for name, array in arrays.items():
@@ -75,15 +76,18 @@ class Model:
 
         Raises `UpdateError` if the sum does not fit the model's dtypes.
         """
-        with np.errstate(over="ignore"):  # told by lawful
-            row = self.row + update
-        arrays = {name: row[p.columns].reshape(p.shape) for name, p in self.places.items() if p.columns is not None}
-        record = self.lawful(arrays | dict(self.integers))
-        record.update({name: Array(array.astype(np.float64)) for name, array in self.integers.items()})
-        return record
+        arrays: dict[str, Array] = {}
+        for name, place in self.places.items():
+            if place.columns is None:
+                arrays[name] = serialized(self.integers[name].astype(np.float64))
+                continue
+            with np.errstate(over="ignore"):  # told by _fitting
+                numbers = self.row[place.columns] + update[place.columns]
+            arrays[name] = serialized(_fitting(name, place, numbers.reshape(place.shape)))
+        return ArrayRecord(arrays)
 
-    def lawful(self, arrays: Mapping[str, NDArray[Any]]) -> ArrayRecord:
-        """A record of `arrays` in this model's order, shapes and dtypes.
+    def lawful(self, arrays: Mapping[str, Array]) -> ArrayRecord:
+        """A record of `arrays` in this model's order, shapes and dtypes; an array that has them already is kept.
 
         Raises `UpdateError` for arrays that are missing, have another shape, or hold a number that is not finite.
         """
@@ -91,20 +95,23 @@ class Model:
             raise UpdateError(f"expected the arrays {sorted(self.places)}, got {sorted(arrays)}")
         lawful: dict[str, Array] = {}
         for name, place in self.places.items():
-            array = np.asarray(arrays[name])
-            if array.shape != place.shape:
-                raise UpdateError(f"expected array {name!r} of shape {place.shape}, got {array.shape}")
-            with np.errstate(over="ignore", invalid="ignore"):  # what does not fit becomes infinite, and is told below
-                array = array.astype(place.dtype, copy=False)
-            if not finite(array):
-                raise UpdateError(f"array {name!r} holds NaN, infinity or numbers that {place.dtype} cannot hold")
-            lawful[name] = Array(array)
+            array = arrays[name]
+            numbers = viewed(array)
+            fitting = _fitting(name, place, numbers)
+            kept = fitting is numbers and array.dtype == str(place.dtype) and array.shape == place.shape
+            lawful[name] = array if kept else serialized(fitting)
         return ArrayRecord(lawful)
 
 
-def finite(array: NDArray[Any]) -> bool:
-    """Whether every number is finite, found without a temporary array (NaN is its own minimum)."""
-    return array.size == 0 or (math.isfinite(array.min()) and math.isfinite(array.max()))
+def _fitting(name: str, place: Place, numbers: NDArray[Any]) -> NDArray[Any]:
+    """The numbers as the place's dtype, themselves if they have it; raises `UpdateError` for what does not fit."""
+    if numbers.shape != place.shape:
+        raise UpdateError(f"expected array {name!r} of shape {place.shape}, got {numbers.shape}")
+    with np.errstate(over="ignore", invalid="ignore"):  # what does not fit becomes infinite, and is told below
+        numbers = numbers.astype(place.dtype, copy=False)
+    if not finite(numbers):
+        raise UpdateError(f"array {name!r} holds NaN, infinity or numbers that {place.dtype} cannot hold")
+    return numbers
 
 
 def middle(stacked: NDArray[Any]) -> NDArray[Any]:

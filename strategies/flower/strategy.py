@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import math
+import os
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
@@ -13,11 +14,12 @@ import numpy as np
 from flwr.app import ArrayRecord, ConfigRecord, Message, MetricRecord, RecordDict
 from flwr.serverapp import Grid
 from flwr.serverapp.strategy import Bulyan, Result, Strategy
-from numpy.typing import NDArray
 
 from ..defense import Defense, Outcome
 from ..errors import AuditError, SettingError, UpdateError
+from ..updates import Updates, size
 from .admission import Admission, Admitted
+from .arrays import serialized
 from .grid import StreamingGrid
 from .layout import Model, middle
 from .metrics import capped, merged, well_formed
@@ -36,6 +38,8 @@ class RobustStrategy(Strategy):
     `defense` defaults to `Defense()`. `observers` are called with every `RoundRecord`; an `AuditError` of theirs ends
     the run, since a run without its audit is not the one that was asked for; anything else they raise is logged.
     Claimed example counts weigh metrics only, and at most `most_examples`, by default four times the median claim.
+    Updates that need more than `memory`, in bytes or text such as "1 GB", lie in a file in the directory `spool`; a
+    disk without room for them is a `SettingError` before a round's messages go out.
 
     >>> from flwr.serverapp.strategy import FedAvg
     >>> strategy = RobustStrategy(FedAvg(fraction_train=0.5), Defense("krum", f=2))
@@ -48,12 +52,16 @@ class RobustStrategy(Strategy):
         *,
         observers: Sequence[Callable[[RoundRecord], None]] = (),
         most_examples: float | None = None,
+        memory: int | str | None = None,
+        spool: str | None = None,
     ) -> None:
-        _check(inner, defense, most_examples)
+        _check(inner, defense, most_examples, spool)
         self.inner = inner
         self.defense = Defense() if defense is None else defense
         self.observers = tuple(observers)
         self.most_examples = most_examples
+        self.memory = None if memory is None else size(memory)
+        self.spool = spool
         self.counted_by = _setting(inner, "weighted_by_key", "num-examples")
         self.state: dict[str, Any] | None = None
         self.last_round: RoundRecord | None = None
@@ -61,7 +69,7 @@ class RobustStrategy(Strategy):
         self._trained: list[Message] = []
         self._evaluated: list[Message] = []
         self._started = 0.0
-        self._buffer: NDArray[Any] = np.empty((0, 0), np.float32)
+        self._updates: Updates | None = None
 
     def summary(self) -> None:
         """Log the defense, then what the wrapped strategy logs."""
@@ -85,21 +93,22 @@ class RobustStrategy(Strategy):
     def configure_train(
         self, server_round: int, arrays: ArrayRecord, config: ConfigRecord, grid: Grid
     ) -> Iterable[Message]:
-        """The wrapped strategy's messages; what was sent to whom is remembered.
+        """The wrapped strategy's messages; what was sent to whom is remembered, and there is room for the updates.
 
-        Raises `SettingError` for a model that cannot be aggregated.
+        Raises `SettingError` for a model that cannot be aggregated, and where there is no room.
         """
         self._started = time.perf_counter()
         self._model = Model.sent(arrays)
         # a list, as grids walk it twice; they fill in the message ids as they send
         self._trained = list(self.inner.configure_train(server_round, arrays, config, grid))
+        self._make_room(len(self._trained), self._model)
         return self._trained
 
     def aggregate_train(self, server_round: int, replies: Iterable[Message]) -> tuple[ArrayRecord, MetricRecord | None]:
         """The new model, or the one that was sent if the round was skipped, and the accepted clients' metrics."""
-        if self._model is None:
+        if self._model is None or self._updates is None:
             raise SettingError("call configure_train before aggregate_train: updates are differences from what it sent")
-        admission = self._admission(self._model, replies)
+        admission = self._admission(self._model, self._updates, replies)
         outcome = self._outcome(admission)
         arrays, metrics, skipped = self._aggregate(server_round, admission, outcome)
         nodes = [admitted.node for admitted in admission.admitted]
@@ -133,12 +142,17 @@ class RobustStrategy(Strategy):
         clean = well_formed(replies, self._evaluated, distrusted, self.counted_by, self.most_examples)
         return self.inner.aggregate_evaluate(server_round, clean) if clean else None
 
-    def _admission(self, model: Model, replies: Iterable[Message]) -> Admission:
+    def _make_room(self, capacity: int, model: Model) -> None:
+        """Keep the memory of the rounds before, unless this one needs more or another kind."""
+        kept = self._updates
+        if kept is None or kept.capacity < capacity or (kept.width, kept.dtype) != (len(model.row), model.row.dtype):
+            self._updates = kept = None  # let go of before there is another one
+            self._updates = Updates(capacity, len(model.row), model.row.dtype, memory=self.memory, spool=self.spool)
+
+    def _admission(self, model: Model, updates: Updates, replies: Iterable[Message]) -> Admission:
         """The round's admission after every reply has been through it."""
-        capacity, width, dtype = len(self._trained), len(model.row), model.row.dtype
-        if self._buffer.dtype != dtype or self._buffer.shape[1] != width or self._buffer.shape[0] < capacity:
-            self._buffer = np.empty((capacity, width), dtype)
-        admission = Admission(model, self._trained, self._buffer, self.counted_by)
+        updates.clear()
+        admission = Admission(model, self._trained, updates, self.counted_by)
         for reply in replies:
             admission.admit(reply)
             del reply  # the next one must not arrive beside it
@@ -150,7 +164,7 @@ class RobustStrategy(Strategy):
         if not admission.admitted:
             return None
         clients = [str(admitted.node) for admitted in admission.admitted]
-        outcome = self.defense(admission.rows, clients=clients, state=self.state)
+        outcome = self.defense(admission.updates, clients=clients, state=self.state)
         self.state = outcome.state
         return outcome
 
@@ -171,10 +185,9 @@ class RobustStrategy(Strategy):
         if arrays is None:
             return None, metrics, f"{name} returned no arrays"
         # integer arrays are counters, not parameters: what the wrapped strategy made of them is of no use
-        integers = {key: middle(np.stack([a.integers[key] for a in accepted])) for key in model.integers}
+        integers = {key: serialized(middle(np.stack([a.integers[key] for a in accepted]))) for key in model.integers}
         try:
-            returned = {key: array.numpy() for key, array in arrays.items()} | integers
-            return model.lawful(returned), metrics, None
+            return model.lawful({**arrays, **integers}), metrics, None
         except UpdateError as error:
             return None, None, f"{name} returned what does not fit the model: {error}"
 
@@ -221,7 +234,7 @@ def _setting(strategy: Strategy, name: str, default: str) -> str:
     return default
 
 
-def _check(inner: object, defense: object, most_examples: float | None) -> None:
+def _check(inner: object, defense: object, most_examples: float | None, spool: str | None) -> None:
     """Raise `SettingError` for what cannot be wrapped or run."""
     if not isinstance(inner, Strategy):
         raise SettingError(f"RobustStrategy wraps a flwr.serverapp.strategy such as FedAvg(), got {inner!r}")
@@ -229,6 +242,8 @@ def _check(inner: object, defense: object, most_examples: float | None) -> None:
         raise SettingError(f"write Defense.parse({str(defense)!r}, f=...) instead of {defense!r}")
     if most_examples is not None and not (math.isfinite(most_examples) and most_examples > 0):
         raise SettingError(f"most_examples must be a finite positive number, got {most_examples!r}")
+    if spool is not None and not (os.path.isdir(spool) and os.access(spool, os.W_OK)):
+        raise SettingError(f"spool must be a directory that can be written to, got {spool!r}")
     if getattr(inner, "accountant", None) is not None:
         raise SettingError(
             "privacy accounting needs every client's own reply; pass accountant=None to wrap the strategy"
