@@ -46,6 +46,8 @@ def main(grid: Grid, context: Context) -> None:
             ),
             settings.recipe,
             observers=[audit] if audit else [],
+            memory=settings.memory or None,
+            spool=settings.spool or None,
         )
         wait_for_nodes(grid, settings.clients, settings.wait)
         strategy.start(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -78,6 +79,12 @@ def tolerated(written: str) -> int | float:
     (3, 0.2)
     """
     return tolerance(int(written) if written.strip().isdecimal() else float(written))
+
+
+def writable_directory(written: str) -> None:
+    """Raise `ValueError` unless this is a directory that can be written to."""
+    if not (os.path.isdir(written) and os.access(written, os.W_OK)):
+        raise ValueError
 
 
 def function_name(written: str) -> None:

@@ -14,9 +14,10 @@ from typing import Any, cast
 import numpy as np
 from hawthorn.strategies import Defense, SettingError
 from hawthorn.strategies.contract import hostile_count, nearest
+from hawthorn.strategies.updates import byte_count
 
 from .inner import inner_strategy
-from .kinds import Kind, Scalar, count_or_share, function_name, number, text, tolerated, whole
+from .kinds import Kind, Scalar, count_or_share, function_name, number, text, tolerated, whole, writable_directory
 
 
 @dataclass(frozen=True)
@@ -93,6 +94,16 @@ class Settings:
         "hawthorn.client.provider:holdout",
         text("a function as 'package.module:function'", function_name, empty=True),
         "function of the run config that gives `evaluate(round, arrays)` on data the server has; empty for none",
+    )
+    memory: str = setting(
+        "",
+        text("a size such as '1 GB'", byte_count, empty=True),
+        "memory for a round's updates, such as `1 GB`; what needs more lies in a file; empty for no limit",
+    )
+    spool: str = setting(
+        "",
+        text("a directory that can be written to", writable_directory, empty=True),
+        "directory of that file, which is gone with the server; empty for `$TMPDIR` or `/var/tmp`",
     )
     audit: str = setting(
         "",

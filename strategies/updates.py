@@ -50,7 +50,7 @@ class Updates:
         memory: int | str | None = None,
         spool: str | None = None,
     ) -> None:
-        budget = None if memory is None else size(memory)
+        budget = None if memory is None else byte_count(memory)
         try:
             self._matrix = stream.matrix(capacity, width, dtype, budget, spool)
         except OSError as error:
@@ -121,10 +121,10 @@ class Updates:
         self._measured = stop
 
 
-def size(written: int | str) -> int:
+def byte_count(written: int | str) -> int:
     """A size in bytes, written as such or as text with a unit; raises `SettingError`.
 
-    >>> size(100), size("1.5 GB"), size("512 MiB")
+    >>> byte_count(100), byte_count("1.5 GB"), byte_count("512 MiB")
     (100, 1500000000, 536870912)
     """
     found = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([a-zA-Z]*)\s*", str(written))

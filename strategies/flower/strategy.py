@@ -8,6 +8,7 @@ import os
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -17,7 +18,7 @@ from flwr.serverapp.strategy import Bulyan, Result, Strategy
 
 from ..defense import Defense, Outcome
 from ..errors import AuditError, SettingError, UpdateError
-from ..updates import Updates, size
+from ..updates import Updates, byte_count
 from .admission import Admission, Admitted
 from .arrays import serialized
 from .grid import StreamingGrid
@@ -60,7 +61,7 @@ class RobustStrategy(Strategy):
         self.defense = Defense() if defense is None else defense
         self.observers = tuple(observers)
         self.most_examples = most_examples
-        self.memory = None if memory is None else size(memory)
+        self.memory = None if memory is None else byte_count(memory)
         self.spool = spool
         self.counted_by = _setting(inner, "weighted_by_key", "num-examples")
         self.state: dict[str, Any] | None = None
@@ -109,8 +110,10 @@ class RobustStrategy(Strategy):
         if self._model is None or self._updates is None:
             raise SettingError("call configure_train before aggregate_train: updates are differences from what it sent")
         admission = self._admission(self._model, self._updates, replies)
-        outcome = self._outcome(admission)
-        arrays, metrics, skipped = self._aggregate(server_round, admission, outcome)
+        outcome, moved, skipped = self._judged(admission)
+        arrays, metrics = None, None
+        if outcome is not None and moved is not None:
+            arrays, metrics, skipped = self._aggregate(server_round, admission, outcome, moved)
         nodes = [admitted.node for admitted in admission.admitted]
         self.last_round = RoundRecord(
             round=server_round,
@@ -159,29 +162,29 @@ class RobustStrategy(Strategy):
         admission.close()
         return admission
 
-    def _outcome(self, admission: Admission) -> Outcome | None:
-        """What the defense makes of the admitted rows; None without any."""
+    def _judged(self, admission: Admission) -> tuple[Outcome | None, ArrayRecord | None, str | None]:
+        """What the defense makes of the admitted rows, the model it moves to, and why there is none."""
         if not admission.admitted:
-            return None
+            return None, None, _why_empty(admission)
         clients = [str(admitted.node) for admitted in admission.admitted]
         outcome = self.defense(admission.updates, clients=clients, state=self.state)
         self.state = outcome.state
-        return outcome
+        if outcome.update is None:
+            return outcome, None, outcome.skipped
+        try:
+            moved = admission.model.moved(outcome.update)
+        except UpdateError as error:
+            return outcome, None, f"the robust update does not fit the model: {error}"
+        return replace(outcome, update=None), moved, None  # the update is as large as the model, and in it by now
 
     def _aggregate(
-        self, server_round: int, admission: Admission, outcome: Outcome | None
+        self, server_round: int, admission: Admission, outcome: Outcome, moved: ArrayRecord
     ) -> tuple[ArrayRecord | None, MetricRecord | None, str | None]:
-        """The new model and metrics, or why there are none."""
-        if outcome is None or outcome.update is None:
-            return None, None, outcome.skipped if outcome else _why_empty(admission)
+        """The new model and metrics that the wrapped strategy makes of the trusted one, or why there are none."""
         accepted = [a for a, verdict in zip(admission.admitted, outcome.verdicts, strict=True) if verdict.accepted]
         model = admission.model
         name = type(self.inner).__name__
-        try:
-            trusted = model.moved(outcome.update)
-        except UpdateError as error:
-            return None, None, f"the robust update does not fit the model: {error}"
-        arrays, metrics = self.inner.aggregate_train(server_round, self._trusted(trusted, accepted))
+        arrays, metrics = self.inner.aggregate_train(server_round, self._trusted(moved, accepted))
         if arrays is None:
             return None, metrics, f"{name} returned no arrays"
         # integer arrays are counters, not parameters: what the wrapped strategy made of them is of no use

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 from hawthorn.strategies import Defense, Geometry, SettingError, UpdateError, Updates, krum, median
-from hawthorn.strategies.updates import GROUP, SPOOLED_GROUP, size
+from hawthorn.strategies.updates import GROUP, SPOOLED_GROUP, byte_count
 from hypothesis import given
 from hypothesis import strategies as st
 from matrices import CASES, matrix, tolerable
@@ -131,13 +131,13 @@ def test_what_fits_the_budget_is_in_memory(memory, mapped):
     [(7, 7), ("7", 7), ("1 GB", 10**9), ("1.5gb", 1_500_000_000), (" 2 KiB ", 2048), ("3TB", 3 * 10**12)],
 )
 def test_sizes_are_read(written, bytes):
-    assert size(written) == bytes
+    assert byte_count(written) == bytes
 
 
 @pytest.mark.parametrize("written", ["", "much", "1 GX", "-1 GB", -1, "1 2", True, "1e9", 1.5e-7, None])
 def test_a_wrong_size_says_what_to_write(written):
     with pytest.raises(SettingError, match="such as '1 GB' or '512 MiB'"):
-        size(written)
+        byte_count(written)
 
 
 def test_a_full_disk_says_how_much_is_needed(tmp_path):
