@@ -12,6 +12,7 @@ from __future__ import annotations
 import contextlib
 import itertools
 import logging
+import os
 import threading
 from collections import deque
 from collections.abc import Generator, Sequence
@@ -58,8 +59,9 @@ class Columns:
         self.data: Block = np.empty((0, 0))
         cpu.threads.pool = ThreadPoolExecutor(threads, thread_name_prefix="hawthorn")  # the cores asked of Ray
 
-    def ready(self) -> None:
-        """Answers once everything sent before is done."""
+    def ready(self) -> int:
+        """The process's number, once everything sent before is done."""
+        return os.getpid()
 
     def reserve(self, rows: int, width: int, dtype: str) -> None:
         """Make room."""
@@ -128,8 +130,8 @@ class Shards:
 
     Made by `of` from a matrix, by `of_parts` from blocks in the object store, or `empty`, to be written row by row.
     Each worker asks the cluster for `cpus` and runs as many threads; none started within `patience` seconds raises
-    `LostColumnsError`. Workers live until `close`, the end of a `with`, or until nobody holds the shards any more. Calls
-    from several threads take turns.
+    `LostColumnsError`. Workers live until `close`, the end of a `with`, or until nobody holds the shards any more.
+    Calls from several threads take turns.
     """
 
     def __init__(
