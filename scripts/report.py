@@ -2,30 +2,23 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Sequence
 from html import escape
 from importlib.metadata import version
 from importlib.resources import files
 from string import Template
 
-from plotly.offline import get_plotlyjs
-
+from .page import Cell, card, page, table
 from .plots import LINES, plots, score_names
 from .progress import TITLES, number, percent
 from .results import Results, final
-
-Cell = tuple[str, str]
-"""What is in a cell, as HTML, and its class."""
 
 
 def html(results: Results) -> str:
     """The page. Everything it shows is in it; it loads nothing."""
     chosen = results.federation.settings
     attack = f"{chosen.hostile} of {chosen.clients} clients hostile" if chosen.hostile else f"{chosen.clients} clients"
-    page = Template(files("hawthorn.scripts").joinpath("report.html").read_text(encoding="utf-8"))
-    return page.substitute(
-        title=escape(f"Hawthorn: {chosen.task}, {chosen.attack if chosen.hostile else 'no attack'}"),
+    template = Template(files("hawthorn.scripts").joinpath("report.html").read_text(encoding="utf-8"))
+    body = template.substitute(
         heading=escape(f"{chosen.task}: {chosen.attack if chosen.hostile else 'no attack'}"),
         summary=escape(f"{results.federation.task.describe}; {attack}"),
         settings="".join(
@@ -39,18 +32,13 @@ def html(results: Results) -> str:
             if run.stopped
         ),
         detection_table=_detection(results),
-        accuracy=_card("Accuracy on the test set", "accuracy", _key(results)),
-        success=_card("Attack success", "success", _key(results)) if _has_success(results) else "",
-        scores="".join(_card(name, f"score-{name}") for name in score_names(results)),
+        accuracy=card("Accuracy on the test set", "accuracy", _key(results)),
+        success=card("Attack success", "success", _key(results)) if _has_success(results) else "",
+        scores="".join(card(name, f"score-{name}") for name in score_names(results)),
         reasons_table=_reasons(results),
-        footer=escape(f"hawthorn {version('hawthorn')}, {results.engine} engine"),
-        plots=json.dumps(plots(results)).replace("<", "\\u003c"),  # so that no text in it can end the script element
-        plotly=get_plotlyjs(),
     )
-
-
-def _card(title: str, plot: str, key: str = "") -> str:
-    return f'<div class="card"><h3>{escape(title)}</h3>{key}<div class="plot" data-plot="{escape(plot)}"></div></div>'
+    title = f"Hawthorn: {chosen.task}, {chosen.attack if chosen.hostile else 'no attack'}"
+    return page(title, body, plots(results), f"hawthorn {version('hawthorn')}, {results.engine} engine")
 
 
 def _key(results: Results) -> str:
@@ -87,7 +75,7 @@ def _figures(results: Results) -> str:
         ("run", ""),
         *((head, "number") for head in ("accuracy", "worst class recall", "attack success", "a round took")),
     ]
-    return _table(heads, rows)
+    return table(heads, rows)
 
 
 def _detection(results: Results) -> str:
@@ -110,7 +98,7 @@ def _detection(results: Results) -> str:
             ],
         ),
     ]
-    return _table([], rows)
+    return table([], rows)
 
 
 def _reasons(results: Results) -> str:
@@ -122,13 +110,4 @@ def _reasons(results: Results) -> str:
         cells = [(client.client, "number"), (truth, truth), (f"{client.rejected} of {client.replies}", "number")]
         rows.append(("", [*cells, (escape(client.usual_reason), ""), (escape(example), "")]))
     heads = [("client", "number"), ("truth", ""), ("rejected", "number"), ("usual reason", ""), ("last time", "")]
-    return _table(heads, rows)
-
-
-def _table(heads: Sequence[Cell], rows: Sequence[tuple[str, Sequence[Cell]]]) -> str:
-    head = "".join(f'<th class="{kind}">{escape(text)}</th>' for text, kind in heads)
-    body = "".join(
-        f'<tr class="{kind}">' + "".join(f'<td class="{cell_kind}">{cell}</td>' for cell, cell_kind in cells) + "</tr>"
-        for kind, cells in rows
-    )
-    return f"<table>{f'<thead><tr>{head}</tr></thead>' if heads else ''}<tbody>{body}</tbody></table>"
+    return table(heads, rows)
