@@ -37,7 +37,7 @@ __all__ = [
 
 def sharded(data: Any) -> bool:
     """Whether the columns lie with the workers of a Ray cluster; whoever made them so has imported Ray."""
-    return type(data).__module__ == f"{__name__}.ray"
+    return type(data).__module__ == f"{__name__}.shards"
 
 
 def _backend(data: Any) -> ModuleType:

@@ -8,6 +8,7 @@ import os
 import signal
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 import warnings
@@ -51,15 +52,20 @@ print(kernels.sharded(np.zeros((2, 2))), "ray" in sys.modules)
 def sharding():
     """The module under test, with a cluster of two CPUs for it."""
     ray = pytest.importorskip("ray")
-    from hawthorn.strategies.kernels import ray as sharding
+    from hawthorn.strategies.kernels import shards as sharding
 
-    with pytest.MonkeyPatch.context() as patch, warnings.catch_warnings():
+    with (
+        pytest.MonkeyPatch.context() as patch,
+        warnings.catch_warnings(),
+        tempfile.TemporaryDirectory(prefix="ray", ignore_cleanup_errors=True) as directory,
+    ):
         for text in LEFT_OPEN:
             warnings.filterwarnings("ignore", text, ResourceWarning)
         patch.setenv("RAY_USAGE_STATS_ENABLED", "0")
         patch.setenv("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")  # Ray warns of what it will do one day
         ray.init(
             address="local",
+            _temp_dir=directory,  # pytest's own is too long for the sockets in it
             num_cpus=2,
             include_dashboard=False,
             object_store_memory=200 << 20,
@@ -115,6 +121,11 @@ def gone(process):
                     continue
         return True
     return False
+
+
+def warned(caplog):
+    """How many warnings Hawthorn has logged; Ray has things to say of its own."""
+    return sum(record.levelname == "WARNING" for record in caplog.records if record.name.startswith("hawthorn"))
 
 
 class Deadly:
@@ -314,7 +325,7 @@ def test_a_worker_that_died_is_replaced(shards, death, caplog):
         assert_array_equal(geometric_median(data, f=2), expected)
         after = processes(data)
         assert (after[k] != before[k], after[1 - k] == before[1 - k]) == (True, True)
-    assert [record.levelname for record in caplog.records] == ["WARNING"] * 2
+    assert warned(caplog) == 2
     assert "columns 128 to 200 were lost, and go to a new worker" in caplog.text
 
 
@@ -362,7 +373,7 @@ def test_workers_killed_at_any_moment_change_no_bit(shards, caplog):
         found.append(defense(data).update)
         for update in found:
             assert_array_equal(update, expected)
-    assert len(caplog.records) == 4
+    assert warned(caplog) == 4
 
 
 @pytest.mark.slow
@@ -390,9 +401,9 @@ def test_streamed_rows_that_died_are_reported_until_they_are_sent_again(sharding
         data.write(0, rows[:5])
         os.kill(processes(data)[1], signal.SIGKILL)
         for _ in range(2):
-            with pytest.raises(sharding.LostColumnsError, match="columns 128 to 200 of 5 rows died with their worker"):
+            with pytest.raises(sharding.LostColumnsError, match="columns 128 to 200 died with their worker"):
                 krum(data, f=1)
-        with pytest.raises(sharding.LostColumnsError, match="must be sent again"):
+        with pytest.raises(sharding.LostColumnsError, match="send their rows again"):
             data.write(5, np.tile(rows[0], (4, 1)))
         data.clear()
         data.write(0, rows)
@@ -445,7 +456,7 @@ def test_workers_end_with_the_shards(sharding):
 def test_no_cluster_is_started_behind_anybodys_back():
     code = """
 import numpy as np, ray
-from hawthorn.strategies.kernels.ray import Shards
+from hawthorn.strategies.kernels.shards import Shards
 for make in (lambda: Shards.of(np.ones((2, 2))), lambda: Shards.empty(2, 2), lambda: Shards.of_parts([1])):
     try:
         make()
