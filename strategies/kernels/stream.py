@@ -62,18 +62,19 @@ def _allocate(file: int, size: int, directory: str) -> None:
 
 
 def release(data: NDArray[Any], start: int, stop: int) -> None:
-    """Let go of the pages that reading or writing the columns `start` to `stop` brought in, if `data` is a mapped file.
+    """Let go of pages after the columns `start` to `stop` were read or written, if `data` is a mapped file.
 
     Pages of a mapped file count as memory of the process until they are let go; what was written to them stays in the
     file. Called after each span of columns in turn, this lets go of everything whenever `RESIDENT` more bytes were
-    read: one system call, whatever the spans are. Ordinary arrays are left alone, and so are copy-on-write mappings,
-    which would lose what was written.
+    read, and at the end: one system call, and cheaper than one per span, because systems map more than they are asked
+    for, on Linux up to 2 MiB per row. Ordinary arrays are left alone, and so are copy-on-write mappings, which would
+    lose what was written.
     """
     mapping = _shared_mapping(data)
     if mapping is None:
         return
     step = max(RESIDENT // max(len(data) * data.itemsize, 1), 1)
-    if start // step != stop // step:
+    if start // step != stop // step or stop >= data.shape[1]:
         mapping.madvise(mmap.MADV_DONTNEED)
 
 

@@ -51,6 +51,16 @@ def test_an_attacker_is_rejected_and_written_down(run: Callable[..., Path]):
         assert len(rejected) == 1
 
 
+def test_a_memory_budget_changes_nothing_but_where_the_updates_lie(run: Callable[..., Path], tmp_path: Path):
+    run()
+    spool = tmp_path / "spool"
+    spool.mkdir()
+    with Audit.open(run(memory="1 kB", spool=str(spool)), create=False) as audit:
+        first, second = (audit.metrics(found.id) for found in audit.runs())
+    assert first == second
+    assert list(spool.iterdir()) == []
+
+
 def test_the_same_settings_give_the_same_federation(run: Callable[..., Path]):
     run()
     with Audit.open(run(), create=False) as audit:

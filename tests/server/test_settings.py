@@ -76,6 +76,8 @@ WRONG = [
     ({"learning-rate": 0}, "learning-rate must be a number above 0"),
     ({"fraction-train": 1.5}, "fraction-train must be a number above 0, at most 1, got 1.5"),
     ({"fraction-train": 0.0}, "fraction-train must be a number above 0"),
+    ({"memory": "plenty"}, "memory: memory must be a size such as '1 GB' or '512 MiB', got 'plenty'"),
+    ({"spool": "/nowhere"}, "spool must be a directory that can be written to, or empty, got '/nowhere'"),
     ({"fraction-evaluate": -0.1}, "fraction-evaluate must be a number of at least 0, at most 1"),
     ({"task": ""}, "task must be a task such as 'digits'"),
     ({"task": 3}, "task must be a task such as 'digits'"),

@@ -133,16 +133,17 @@ def test_pages_are_let_go_and_nothing_is_lost(tmp_path, monkeypatch):
 
 @needs_proc
 def test_reading_span_by_span_keeps_little_in_memory(tmp_path, monkeypatch):
-    monkeypatch.setattr(stream, "RESIDENT", 1 << 20)
-    data = filled(4, 1 << 20, memory=0, directory=str(tmp_path))
-    stream.release(data, 0, 1 << 20)
+    monkeypatch.setattr(stream, "RESIDENT", 4 << 20)
+    data = filled(4, 4 << 20, memory=0, directory=str(tmp_path))
+    stream.release(data, 0, 4 << 20)
     most = total = 0
-    for start in range(0, 1 << 20, 1 << 13):
-        total += data[:, start : start + (1 << 13)].sum(dtype=np.float64)
+    for start in range(0, 4 << 20, 1 << 17):
+        total += data[:, start : start + (1 << 17)].sum(dtype=np.float64)
         most = max(most, resident(data))
-        stream.release(data, start, start + (1 << 13))
-    assert total == np.arange(4 << 20, dtype=np.float64).sum()
-    assert most <= 3 << 20  # the system maps more pages at a time than are asked for
+        stream.release(data, start, start + (1 << 17))
+    assert total == np.arange(16 << 20, dtype=np.float64).sum()
+    assert most <= (4 + 4 * 4) << 20  # what was read, and up to 2 MiB about both its ends in each row
+    assert resident(data) == 0
 
 
 @pytest.mark.parametrize("mode", ["r", "r+", "c"])
