@@ -45,7 +45,7 @@ def benchmark(
     repeats: Annotated[int | None, typer.Option(min=1, help="Interleaved turns; 7, and 3 for start.")] = None,
     seconds: Annotated[
         float | None,
-        typer.Option(min=0, help="A subject that has taken so long in all runs no more, after two runs; 10."),
+        typer.Option(min=0, help="A subject that has taken so long in all runs no more, after two runs; 5."),
     ] = None,
     only: Annotated[
         str | None, typer.Option(metavar="PATTERN", help="Subjects whose name this regular expression finds.")
@@ -95,7 +95,7 @@ def benchmark(
     if history is not None:
         append(history, figures)
     if html is not None:
-        from .benchmark_page import page
+        from .benchmark_page import html as page
 
         html.write_text(page(figures, [] if history is None else runs(history, subject)), encoding="utf-8")
     if json_file == Path("-"):

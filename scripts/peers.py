@@ -64,7 +64,7 @@ def torch_works(rows: Any, f: int) -> Iterator[Work]:
         "quantile(0.5)",
         lambda: torch.cat([torch.quantile(part, 0.5, dim=0) for part in rows.split(columns, dim=1)]),
     )
-    yield _plain("torch", "cdist (*)" if n > 25 else "cdist", torch.cdist, rows, rows)
+    yield _plain("torch", "cdist (*)", torch.cdist, rows, rows)
     yield _plain("torch", "mm(rows, rows.T) (*)", torch.mm, rows, rows.T)
 
 

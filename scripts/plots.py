@@ -52,7 +52,7 @@ def over_rounds(results: Results, shares: Mapping[str, Sequence[float | None]]) 
     ]
     return {
         "data": data,
-        "layout": _layout(
+        "layout": layout(
             340,
             yaxis={"tickformat": ".0%", "range": [-0.02, 1.02]},
             hovermode="x unified",
@@ -96,7 +96,7 @@ def score(results: Results, name: str) -> Plot:
         }
         for client, row in rows
     ]
-    return {"data": data, "layout": _layout(260, hovermode="closest", showlegend=False)}
+    return {"data": data, "layout": layout(260, hovermode="closest", showlegend=False)}
 
 
 def _map(results: Results, values: Sequence[Sequence[float | None]], text: Any, look: Plot) -> Plot:
@@ -115,10 +115,11 @@ def _map(results: Results, values: Sequence[Sequence[float | None]], text: Any, 
     }
     axis = {"type": "category", "autorange": "reversed"}
     height = min(MOST_HEIGHT, max(LEAST_HEIGHT, ROW * len(clients) + 70))
-    return {"data": [data | look], "layout": _layout(height, yaxis=axis)}
+    return {"data": [data | look], "layout": layout(height, yaxis=axis)}
 
 
-def _layout(height: int, *, yaxis: Plot | None = None, **more: Any) -> Plot:
+def layout(height: int, *, xaxis: Plot | None = None, yaxis: Plot | None = None, **more: Any) -> Plot:
+    """The look all plots share; over rounds, unless `xaxis` says otherwise."""
     lines = {"gridcolor": "var(--line)", "zerolinecolor": "var(--line)", "linecolor": "var(--line)", "automargin": True}
     return {
         "height": height,
@@ -127,7 +128,7 @@ def _layout(height: int, *, yaxis: Plot | None = None, **more: Any) -> Plot:
         "plot_bgcolor": "rgba(0,0,0,0)",
         "font": {"color": "var(--soft)", "size": 12, "family": "system-ui, sans-serif"},
         "hoverlabel": {"bgcolor": "var(--card)", "bordercolor": "var(--line)", "font": {"color": "var(--ink)"}},
-        "xaxis": lines | {"title": {"text": "round"}, "tickformat": "d", "showgrid": False},
+        "xaxis": lines | (xaxis or {"title": {"text": "round"}, "tickformat": "d", "showgrid": False}),
         "yaxis": lines | (yaxis or {}),
         **more,
     }

@@ -10,7 +10,7 @@ import math
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from statistics import median as middle
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 from flwr.app import Array, ArrayRecord, ConfigRecord, Context, Message, MetricRecord, RecordDict
@@ -32,6 +32,8 @@ CLIENTS = (50,)
 VALUES = (100_000_000,)  # 50 clients of 2,000,000 parameters: 400 MB of float32
 FEWEST_PARAMETERS = 1000
 DEFENSES = ("median", "trimmed_mean", "krum", "multi_krum", "bulyan", "geometric_median", "arc | nnm | trimmed_mean")
+
+OURS = "Hawthorn: "
 
 STOCK: dict[str, Callable[[int, int], Strategy]] = {
     "FedAvg": lambda n, f: FedAvg(fraction_evaluate=0),
@@ -75,8 +77,9 @@ class Clients(InProcessGrid):
     @classmethod
     def of(cls, rows: NDArray[np.float32]) -> Clients:
         """The clients whose updates of a model of one array are the rows `(n, d)`."""
-        model = ArrayRecord({"all": Array(np.zeros(rows.shape[1], np.float32))})
-        return cls(model, [ArrayRecord({"all": Array(rows[client])}) for client in range(len(rows))])
+        model = ArrayRecord({"all": Array(np.zeros(int(rows.shape[1]), np.float32))})
+        updates = cast("list[NDArray[np.float32]]", list(rows))
+        return cls(model, [ArrayRecord({"all": Array(row)}) for row in updates])
 
     def _answer(self, message: Message, context: Context) -> Message:
         arrays = ArrayRecord(dict(self.records[int(context.node_config["partition-id"])]))
@@ -96,20 +99,25 @@ class LateClients(InProcessGrid):
     """Flower clients that make each reply when it is pulled, so that nobody holds one but who pulled it."""
 
     def __init__(self, fleet: Fleet) -> None:
-        super().__init__(lambda message, _: message, fleet.n)
+        super().__init__(self._answer, fleet.n)
         self.fleet = fleet
         self.asked: dict[str, Message] = {}
 
+    def _answer(self, message: Message, context: Context) -> Message:
+        return _reply(message, self.fleet.record(int(context.node_config["partition-id"])))
+
     def push_messages(self, messages: Iterable[Message]) -> list[str]:
         """The ids of the messages, none of them answered yet."""
-        ids = super().push_messages(sent := list(messages))
+        sent = list(messages)
+        for message in sent:
+            message.metadata.__dict__["_message_id"] = self._new_id()
+        ids = [message.metadata.message_id for message in sent]
         self.asked |= dict(zip(ids, sent, strict=True))
         return ids
 
     def pull_messages(self, message_ids: Iterable[str]) -> list[Message]:
         """The replies to those messages, made now."""
-        chosen = [self.asked.pop(name) for name in message_ids if name in self.asked]
-        return [_reply(asked, self.fleet.record(asked.metadata.dst_node_id)) for asked in chosen]
+        return [self._reply(self.asked.pop(name)) for name in message_ids if name in self.asked]
 
 
 class Fleet:
@@ -126,7 +134,7 @@ class Fleet:
 
     def record(self, client: int) -> ArrayRecord:
         """The arrays that a client returns."""
-        start = 101 * (client % self.n)
+        start = 101 * client
         arrays: dict[str, Array] = {}
         for name, array in self.arrays.items():
             update = self.noise[start : start + array.size].reshape(array.shape)
@@ -147,10 +155,15 @@ def _reply(message: Message, arrays: ArrayRecord) -> Message:
 def aggregated(strategy: Strategy, replies: Iterable[Message]) -> ArrayRecord:
     """The new model; raises `SettingError` where there is none, as the time of a skipped round would be a lie."""
     arrays, _ = strategy.aggregate_train(1, replies)
-    skipped = strategy.last_round.skipped if isinstance(strategy, RobustStrategy) and strategy.last_round else None
-    if arrays is None or skipped:
-        raise SettingError(f"no new model: {skipped}")
+    _check_not_skipped(strategy)
+    if arrays is None:
+        raise SettingError("the strategy answered no model")
     return arrays
+
+
+def _check_not_skipped(strategy: Strategy) -> None:
+    if isinstance(strategy, RobustStrategy) and strategy.last_round and strategy.last_round.skipped:
+        raise SettingError(f"the round was skipped: {strategy.last_round.skipped}")
 
 
 class Round:
@@ -183,16 +196,23 @@ class Round:
         return run
 
 
+def tolerated(text: str, n: int, f: int) -> int:
+    """The largest count up to f that a pipeline tolerates among n clients even when it has rejected as many.
+
+    >>> tolerated("krum", 50, 10), tolerated("krum", 5, 1)
+    (10, 0)
+    """
+    least = RULES[text.split(" | ")[-1]].least
+    return max((g for g in range(f + 1) if least(g) <= n - g), default=f)
+
+
 def strategies(n: int, f: int) -> dict[str, Callable[[], Strategy]]:
     """How to make each strategy, by name: Flower's own, and ours around FedAvg with several rules."""
     found: dict[str, Callable[[], Strategy]] = {name: lambda make=make: make(n, f) for name, make in STOCK.items()}
     for text in DEFENSES:
-        *_, name = text.split(" | ")
-        if name in RULES:
-            least = RULES[name].least
-            tolerated = max((g for g in range(f + 1) if least(g) <= n), default=0)
-            defense = Defense.parse(text, f=tolerated)
-            found[f"Hawthorn: {text}"] = lambda defense=defense: RobustStrategy(FedAvg(fraction_evaluate=0), defense)
+        if text.split(" | ")[-1] in RULES:
+            defense = Defense.parse(text, f=tolerated(text, n, f))
+            found[OURS + text] = lambda defense=defense: RobustStrategy(FedAvg(fraction_evaluate=0), defense)
     return found
 
 
@@ -201,7 +221,7 @@ def measured(
     clients: Sequence[int] = CLIENTS,
     values: Sequence[int] = VALUES,
     repeats: int = 7,
-    seconds: float = 10.0,
+    seconds: float = 5.0,
     only: Callable[[str], bool] = lambda _: True,
     tell: Callable[[str], None] = lambda _: None,
 ) -> dict[str, Any]:
@@ -218,6 +238,8 @@ def _size(
     f = n // 5
     fleet = Fleet(n, d)
     made = {name: make for name, make in strategies(n, f).items() if name == "FedAvg" or only(name)}
+    if not any(map(only, made)):
+        raise SettingError(f"--only finds none of {', '.join(strategies(n, f))}")
     tell("making replies")
     timed, left_out = _timed(fleet, {name: make() for name, make in made.items()}, repeats, seconds, tell)
     size = 4 * n * d
@@ -274,7 +296,12 @@ def _handed(fleet: Fleet, strategy: Strategy) -> Job:
 
 def _streamed(fleet: Fleet, strategy: Strategy) -> Job:
     """Two rounds through the strategy's own `start`, each reply made when it is pulled: what a server holds in all."""
-    return lambda: strategy.start(LateClients(fleet), fleet.model, num_rounds=2)
+
+    def run() -> None:
+        strategy.start(LateClients(fleet), fleet.model, num_rounds=2)
+        _check_not_skipped(strategy)
+
+    return run
 
 
 def show(found: dict[str, Any], console: Console) -> None:
@@ -282,22 +309,24 @@ def show(found: dict[str, Any], console: Console) -> None:
     for size in found["sizes"]:
         read = size["work"]["read once"]["best"]
         console.print(
-            f"{size['n']} Flower replies of {size['d']:,} parameters ({size['bytes'] / 1e6:.0f} MB), f = {size['f']}; "
+            f"{size['n']} Flower replies of {size['d']:,} parameters ({size['bytes'] / 1e6:g} MB), f = {size['f']}; "
             f"one read of them takes {read * 1000:.1f} ms"
         )
-        heads = ("seconds", "reads", "of FedAvg", "after last", "memory", "streamed")
-        table = Table("replies -> new model", *heads, box=SIMPLE_HEAD, pad_edge=False)
+        heads = ("seconds", "reads", "x FedAvg", "last", "memory", "stream")
+        table = Table("", *heads, box=SIMPLE_HEAD, pad_edge=False)
+        table.columns[0].no_wrap = True
         for column in table.columns[1:]:
             column.justify = "right"
         last = ""
         for name, work in size["work"].items():
             if name == "read once":
                 continue
-            if last and work["group"] != last:
+            if work["group"] != last:
                 table.add_section()
+                table.add_row("RobustStrategy(FedAvg())" if work["ours"] else "Flower's own", style="dim")
             last = work["group"]
             table.add_row(
-                name,
+                name.removeprefix(OURS),
                 f"{work['best']:.3f}",
                 f"{work['reads']:.1f}",
                 f"{work['of_fedavg']:.2f}",
@@ -309,8 +338,8 @@ def show(found: dict[str, Any], console: Console) -> None:
         for name, reason in size["left_out"].items():
             console.print(f"left out: {name}: {reason}", style="dim")
     console.print(
-        f"Best of {found['settings']['repeats']} turns (fewer where slow). after last: share of the time from the last "
-        "reply to the new model. memory: peak beside replies that lie in memory; streamed: peak in all in two rounds "
+        f"Best of {found['settings']['repeats']} turns (fewer where slow). last: share of the time from the last reply "
+        "to the new model. memory: peak beside replies that lie in memory; stream: peak in all in two rounds "
         "of `start`; both as multiples of the updates.",
         style="dim",
     )

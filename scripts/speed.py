@@ -25,6 +25,7 @@ from rich.table import Table
 from .history import stamp
 from .peers import ON_DEVICE, PEERS
 from .replies import quiet
+from .rounds import tolerated
 from .timing import Copier, Job, Reader, Work, clocked, figures, free_memory, in_turns, peak_memory
 
 CLIENTS = (10, 20, 50, 100)
@@ -43,13 +44,14 @@ def ours(rows: Any, f: int) -> Iterator[Work]:
     n = len(rows)
     for name, rule in RULES.items():
         # a rule that asks for more rows is given the largest f it tolerates
-        tolerated = max((g for g in range(f + 1) if rule.least(g) <= n), default=f)
-        yield Work(name, "rules", lambda rule=rule, g=tolerated: partial(rule, rows, f=g), ours=True)
+        most = max((g for g in range(f + 1) if rule.least(g) <= n), default=f)
+        yield Work(name, "rules", lambda rule=rule, most=most: partial(rule, rows, f=most), ours=True)
     yield Work("geometry (pass 1 alone)", "geometry", lambda: partial(Geometry.of, rows), ours=True)
     clients = [str(client) for client in range(n)]
     for text in PIPELINES:
-        bare = Defense.parse(text, f=f, scores=(), policy="none")
-        full = Defense.parse(text, f=f)
+        count = tolerated(text, n, f)
+        bare = Defense.parse(text, f=count, scores=(), policy="none")
+        full = Defense.parse(text, f=count)
         yield Work(BARE + text, "pipelines", lambda bare=bare: partial(_update, bare, rows, None), ours=True)
         yield Work(FULL + text, "full Defense", lambda full=full: partial(_update, full, rows, clients), ours=True)
 
@@ -66,7 +68,7 @@ def measured(
     clients: Sequence[int] = CLIENTS,
     values: Sequence[int] = VALUES,
     repeats: int = 7,
-    seconds: float = 10.0,
+    seconds: float = 5.0,
     device: str = "cpu",
     only: Callable[[str], bool] = lambda _: True,
     tell: Callable[[str], None] = lambda _: None,
@@ -165,12 +167,14 @@ def _size(
     rows = place.put(np.random.default_rng(n).standard_normal((n, d), dtype=np.float32))
     left_out: dict[str, str] = {}
     works = [work for work in _works(rows, f, place, left_out).values() if work.name == ONCE or only(work.name)]
+    if len(works) == 1:
+        raise SettingError(f"--only finds none of {', '.join(_works(rows, f, place, {}))}")
     trials = [_works(place.part(rows, max(d // part, 1)), f, place, {}) for part in TRIALS]
     kept: list[Work] = []
     for work in works:
         tell(f"n={n}, trying {work.name}")
         reason = _too_much([trial[work.name] for trial in trials if work.name in trial], place)
-        if reason is None:
+        if reason is None or work.name == ONCE:
             kept.append(work)
         else:
             left_out[work.name] = reason
@@ -224,7 +228,7 @@ def _too_much(trials: Sequence[Work], place: _Device) -> str | None:
                 raise
             return f"{type(error).__name__}: {error}".splitlines()[0]
     few, more = spent
-    whole = few + (more - few) * (TRIALS[0] - 1)  # part of it takes the same however many columns there are
+    whole = few + max(more - few, 0.0) * (TRIALS[0] - 1)  # part of it takes the same however many columns there are
     if whole > LONGEST:
         return f"a run would take about {whole:.0f} s"
     if needed * TRIALS[1] > place.free():
