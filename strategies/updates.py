@@ -15,8 +15,8 @@ from .kernels import stream
 
 Floats = NDArray[np.float64]
 
-GROUP = 8  # rows measured at a time: one pass over the earlier rows serves them all
-SPOOLED_GROUP = 32  # the same where that pass may have to read a disk
+GROUP = 10  # rows measured at a time: one pass over the earlier rows serves them all, two blocks of five at a time
+SPOOLED_GROUP = 40  # the same where that pass may have to read a disk
 
 UNITS = {
     "": 1,
