@@ -1,12 +1,16 @@
-"""The kernels over tensors that NumPy cannot see, CUDA tensors above all: torch operations, tile by tile, in float64.
+"""The kernels over tensors that NumPy cannot see, CUDA tensors above all.
 
-The same functions run on CPU tensors too, which is how they are tested where there is no GPU, and how bfloat16 on the
-CPU is served.
+On a GPU, where Triton is installed, `tiles` does the work, on the data's device and the caller's stream. Anywhere else
+torch operations do it, tile by tile: without Triton, and for bfloat16 on the CPU. Either way sums are in float64, no
+temporary memory grows with `d`, and what answers for `n` rows comes to the host once per call.
 """
 
 from __future__ import annotations
 
+import contextlib
+import importlib.util
 from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
 import torch
@@ -17,45 +21,96 @@ from .order import OrderStatistic
 Floats = NDArray[np.float64]
 Order = NDArray[np.intp]
 
-TILE = 1 << 24  # values of a tile in float64: 128 MiB, many times the L2 cache and little beside the matrix
+TILE = 1 << 14  # columns of a tile: how many does not depend on the rows, and so neither do partial sums
+MIXED = 1 << 22  # values of a tile of mixed rows that a GPU keeps in its L2 cache until they are in order
+
+
+def _programs(data: torch.Tensor) -> Any:
+    """The module `tiles`, where its kernels can serve this tensor, else `None`."""
+    if data.device.type != "cuda" or importlib.util.find_spec("triton") is None:
+        return None
+    from . import tiles
+
+    return tiles
+
+
+def _there(data: torch.Tensor) -> contextlib.AbstractContextManager[object]:
+    """Makes the data's GPU the current one, which is where Triton starts its kernels."""
+    return torch.cuda.device(data.device) if data.device.type == "cuda" else contextlib.nullcontext()
+
+
+def _on(data: torch.Tensor, values: NDArray[np.generic]) -> torch.Tensor:
+    return torch.as_tensor(np.ascontiguousarray(values), device=data.device)
+
+
+def _spans(columns: int, step: int) -> Iterator[slice]:
+    return (slice(start, min(start + step, columns)) for start in range(0, columns, step))
 
 
 def _tiles(data: torch.Tensor, order: Order) -> Iterator[tuple[slice, torch.Tensor]]:
-    """The columns' spans and the rows there, in the order asked for, in float64."""
-    chosen = torch.as_tensor(order, device=data.device)
-    step = max(TILE // max(len(order), 1), 1)
-    for start in range(0, data.shape[1], step):
-        span = slice(start, min(start + step, data.shape[1]))
-        yield span, data[:, span].index_select(0, chosen).double()
-
-
-def _on(data: torch.Tensor, values: Floats) -> torch.Tensor:
-    return torch.as_tensor(np.ascontiguousarray(values), dtype=torch.float64, device=data.device)
+    """The columns' spans and the rows there, in the order asked for."""
+    chosen = _on(data, order)
+    for span in _spans(data.shape[1], TILE):
+        yield span, data[:, span].index_select(0, chosen)
 
 
 def gram(data: torch.Tensor, order: Order, scale: Floats) -> tuple[Floats, Floats]:
     """See `kernels.gram`."""
+    return _measured(data, order, scale, 0)
+
+
+def grow(data: torch.Tensor, start: int, stop: int) -> tuple[Floats, Floats]:
+    """See `kernels.grow`."""
+    distances, norms = _measured(data, np.arange(stop), np.ones(stop), start)
+    return distances[start:], norms[start:]
+
+
+def _measured(data: torch.Tensor, order: Order, scale: Floats, start: int) -> tuple[Floats, Floats]:
+    """Squared distances and norms, of which those of the rows from `start` on are right."""
+    with _there(data):
+        programs = _programs(data)
+        found = (programs.squared_distances if programs else _squared_distances)(data, order, scale, start)
+    norms = found.diagonal().copy()
+    np.fill_diagonal(found, 0)
+    return found, norms
+
+
+def _squared_distances(data: torch.Tensor, order: Order, scale: Floats, start: int) -> Floats:
+    """Squared distances `(n, n)`, at least those of rows from `start` on, with the squared norms on the diagonal."""
     n = len(order)
     factors = _on(data, scale)[:, None]
-    distances = torch.zeros((n, n), dtype=torch.float64, device=data.device)
-    norms = torch.zeros(n, dtype=torch.float64, device=data.device)
+    sums = torch.zeros((n, n), dtype=torch.float64, device=data.device)
     for _, tile in _tiles(data, order):
-        held = tile * factors
-        norms += (held * held).sum(dim=1)
+        held = tile.double() * factors
+        sums.diagonal().add_(_added_up(held * held))
         for i in range(n - 1):
-            difference = held[i + 1 :] - held[i]
-            distances[i, i + 1 :] += (difference * difference).sum(dim=1)
-    found = distances.cpu().numpy()
-    return found + found.T, norms.cpu().numpy()
+            others = slice(max(i + 1, start), n)
+            difference = held[others] - held[i]
+            sums[i, others] += _added_up(difference.square_())
+    upper = sums.cpu().numpy()
+    return np.where(np.tri(n, dtype=bool), upper.T, upper)
+
+
+def _added_up(squares: torch.Tensor) -> torch.Tensor:
+    """The sum of each row, by halves: torch's own sums depend in their last bits on how many rows there are."""
+    width = squares.shape[1]
+    while width > 1:
+        half = (width + 1) // 2
+        squares[:, : width - half] += squares[:, half:width]
+        width = half
+    return squares[:, 0]
 
 
 def products(data: torch.Tensor, order: Order, scale: Floats, left: Order) -> Floats:
     """See `kernels.products`."""
-    factors = _on(data, scale)[:, None]
+    with _there(data):
+        if programs := _programs(data):
+            return programs.products(data, order, scale, left)
+    factors, chosen = _on(data, scale)[:, None], _on(data, left)
     sums = torch.zeros((len(left), len(order)), dtype=torch.float64, device=data.device)
     for _, tile in _tiles(data, order):
-        held = tile * factors
-        sums += held[torch.as_tensor(left, device=data.device)] @ held.T
+        held = tile.double() * factors
+        sums += held[chosen] @ held.T
     return sums.cpu().numpy()
 
 
@@ -63,43 +118,88 @@ def largest(data: torch.Tensor) -> Floats:
     """See `kernels.largest`."""
     if not data.shape[1]:
         return np.zeros(len(data))
-    return data.abs().amax(dim=1).double().cpu().numpy()
+    return torch.linalg.vector_norm(data, torch.inf, dim=1).double().cpu().numpy()
 
 
 def combine(data: torch.Tensor, order: Order, weights: Floats) -> torch.Tensor:
     """See `kernels.combine`."""
+    if programs := _programs(data):
+        used = np.flatnonzero(weights)  # rows that do not count are not read
+        with _there(data):
+            return programs.weighted_sum(data, order[used], weights[used])
     return mix(data, order, weights[None, :])[0]
 
 
 def mix(data: torch.Tensor, order: Order, mixing: Floats) -> torch.Tensor:
     """See `kernels.mix`."""
-    matrix = _on(data, mixing)
     mixed = torch.empty((len(mixing), data.shape[1]), dtype=data.dtype, device=data.device)
-    for span, tile in _tiles(data, order):
-        mixed[:, span] = (matrix @ tile).to(data.dtype)
+    with _there(data):
+        _mix(data, _on(data, order), _on(data, mixing), mixed)
     return mixed
+
+
+def _mix(data: torch.Tensor, chosen: torch.Tensor, matrix: torch.Tensor, mixed: torch.Tensor) -> None:
+    programs = _programs(data)
+    if programs and data.dtype in (torch.float32, torch.float64):  # Triton cannot widen halves for its float64 product
+        programs.mix(data, chosen, matrix, mixed)
+        return
+    for span in _spans(data.shape[1], TILE):
+        mixed[:, span] = matrix @ data[:, span].index_select(0, chosen).double()
 
 
 def order_statistic(
     data: torch.Tensor, order: Order, statistic: OrderStatistic, mixing: Floats | None
 ) -> tuple[torch.Tensor, NDArray[np.bool_]]:
     """See `kernels.order_statistic`."""
-    matrix = None if mixing is None else _on(data, mixing)
+    n = len(order)
     found = torch.empty(data.shape[1], dtype=data.dtype, device=data.device)
-    finite = torch.ones(len(order), dtype=torch.bool, device=data.device)
+    wrong = torch.zeros(n, dtype=torch.bool, device=data.device)
+    chosen = _on(data, order)
+    with _there(data):
+        if mixing is None:
+            _put_in_order(data, chosen, statistic, found, wrong)
+        else:
+            _mix_and_put_in_order(data, chosen, _on(data, mixing), statistic, found)
+    return found, wrong.cpu().numpy()
+
+
+def _mix_and_put_in_order(
+    data: torch.Tensor, chosen: torch.Tensor, matrix: torch.Tensor, statistic: OrderStatistic, found: torch.Tensor
+) -> None:
+    """Mixed rows exist for one tile at a time, in the data's dtype or float32."""
+    m = len(matrix)
+    step = min(max(MIXED // m // 128 * 128, 128), max(data.shape[1], 1))
+    wide = torch.float64 if data.dtype == torch.float64 else torch.float32
+    mixed = torch.empty((m, step), dtype=wide, device=data.device)
+    all_rows = torch.arange(m, device=data.device)
+    unread = torch.zeros(m, dtype=torch.bool, device=data.device)
+    for span in _spans(data.shape[1], step):
+        tile = mixed[:, : span.stop - span.start]
+        _mix(data[:, span], chosen, matrix, tile)
+        _put_in_order(tile, all_rows, statistic, found[span], unread)
+
+
+def _put_in_order(
+    data: torch.Tensor, chosen: torch.Tensor, statistic: OrderStatistic, found: torch.Tensor, wrong: torch.Tensor
+) -> None:
+    """Write the order statistic of the chosen rows, and which of them hold a NaN or an infinity."""
+    low, high = statistic.low, statistic.high
+    programs = _programs(data)
+    if programs and len(chosen) <= programs.MOST_ROWS:
+        programs.order_statistic(data, chosen, low, high, found, wrong)
+        return
     # each value's share in the sum, a power of two: a sum of the largest floats would overflow
-    share = 0.5 ** (statistic.high - statistic.low - 1).bit_length()
-    for span, tile in _tiles(data, order):
-        finite &= tile.isfinite().all(dim=1)
-        rows = tile if matrix is None else matrix @ tile
-        middle = rows.sort(dim=0).values[statistic.low : statistic.high]
-        found[span] = ((middle * share).sum(dim=0) / (share * len(middle))).to(data.dtype)
-    return found, ~finite.cpu().numpy()
+    share = 0.5 ** (high - low - 1).bit_length()
+    for span in _spans(data.shape[1], TILE):
+        tile = data[:, span].index_select(0, chosen)
+        wrong |= ~tile.isfinite().all(dim=1)
+        middle = tile.sort(dim=0).values[low:high].double()
+        found[span] = ((middle * share).sum(dim=0) / (share * len(middle))).to(found.dtype)
 
 
 def columns(data: torch.Tensor, chosen: Order) -> Floats:
     """See `kernels.columns`."""
-    return data[:, torch.as_tensor(chosen, device=data.device)].double().cpu().numpy()
+    return data[:, _on(data, chosen)].double().cpu().numpy()
 
 
 def compare(data: torch.Tensor, a: int, b: int) -> int:
