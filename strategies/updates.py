@@ -99,7 +99,8 @@ class Updates:
         """Count in what was written into `next`."""
         self.n += 1
         stream.release(self._matrix, 0, self.width)
-        if self.n - self._measured >= self._group:
+        # half a group before the last one, so that little is left to measure once all are there
+        if self.n - self._measured >= self._group or self.n == self.capacity - self._group // 2:
             self._grow()
 
     def clear(self) -> None:

@@ -107,7 +107,8 @@ def test_what_was_measured_is_not_measured_again(monkeypatch):
     updates = arrived(matrix("plain", 57, 2 * GROUP + 3))
     Defense(f=2)(updates)
     Defense(f=2)(updates)
-    assert grown == [(0, GROUP), (GROUP, 2 * GROUP), (2 * GROUP, 2 * GROUP + 3)]
+    last = 2 * GROUP + 3 - GROUP // 2
+    assert grown == [(0, GROUP), (GROUP, last), (last, 2 * GROUP + 3)]
 
 
 def test_there_is_room_for_as_many_as_were_expected():
