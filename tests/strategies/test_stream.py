@@ -11,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from hawthorn.strategies import Defense, Updates
 from hawthorn.strategies.kernels import stream
 from numpy.testing import assert_array_equal
 
@@ -173,3 +174,15 @@ def test_what_is_no_file_of_ours_is_left_alone(monkeypatch):
         stream.release(data, 0, data.shape[1])
         stream.release(data[1:, ::2], 0, data.shape[1])
         assert_array_equal(data, expected)
+
+
+@needs_proc
+@pytest.mark.parametrize("rule", ["geometric_median", "median"])
+def test_a_defense_leaves_little_of_a_mapped_matrix_in_memory(tmp_path, rule):
+    updates = Updates(4, 8 << 20, memory=0, spool=str(tmp_path))  # 128 MiB
+    for value in range(1, 5):
+        updates.next[:] = value
+        updates.keep()
+    assert resident(updates.rows) == 0
+    assert Defense(rule, f=0)(updates).skipped is None
+    assert resident(updates.rows) <= 64 << 20  # what two threads had read when the last span was let go of
