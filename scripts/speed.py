@@ -31,7 +31,7 @@ from .timing import Copier, Job, Reader, Work, clocked, figures, free_memory, in
 CLIENTS = (10, 20, 50, 100)
 VALUES = (64_000_000,)  # 256 MB of float32: many times any cache
 PIPELINES = ("arc | nnm | trimmed_mean", "nnm | trimmed_mean", "nnm | krum", "geometric_median")
-BARE, FULL = "bare: ", "full Defense: "
+BARE, FULL = "bare: ", "full: "
 ONCE = "read once"
 LONGEST = 20.0  # seconds of one run, beyond which a subject is left out of a size
 TRIALS = (32, 16)  # a subject is tried on such fractions of the columns, to tell what all of them would take
@@ -257,9 +257,7 @@ def show(found: dict[str, Any], console: Console) -> None:
     for text in PIPELINES:
         added = [size["overhead"].get(text) for size in sizes]
         if any(added):
-            table.add_row(
-                f"added by verdicts: {text}", *("-" if a is None else f"{a['median']:+.0%}" for a in added), ""
-            )
+            table.add_row(f"verdicts add: {text}", *("-" if a is None else f"{a['median']:+.0%}" for a in added), "")
     table.add_section()
     table.add_row(
         "one read, ms (GB/s)",
@@ -272,7 +270,7 @@ def show(found: dict[str, Any], console: Console) -> None:
     console.print(
         f"{megabytes} MB of float32, f = n // 5, {found['device']}, {machine['cores']} cores of {machine['cpu']}. "
         f"reads: best time over the best time to read the matrix once, {settings['repeats']} interleaved turns (fewer "
-        "where slow). memory: the peak beyond the input, over the input. added by verdicts: median of the turns. "
+        "where slow). memory: the peak beyond the input, over the input. verdicts add: full over bare, median of the turns. "
         "(*) wrong for rows that share a large common part.",
         style="dim",
     )
