@@ -57,10 +57,13 @@ class Rows:
 
     def measured(self) -> tuple[Floats, Floats]:
         """Squared distances `(n, n)` and squared norms `(n,)` in canonical order: as they grew, or read now."""
+        ones = np.ones(len(self.order))
         if self.updates is None:
-            return kernels.gram(self.data, self.order, np.ones(len(self.order)))
+            return kernels.gram(self.data, self.order, ones)
         distances, squares = self.updates.measured()
-        return distances[np.ix_(self.order, self.order)], squares[self.order]
+        return kernels.gram(
+            self.data, self.order, ones, (distances[np.ix_(self.order, self.order)], squares[self.order])
+        )
 
     def refuse_non_finite(self) -> None:
         """Raise `UpdateError` naming the rows that hold a NaN or an infinity."""

@@ -52,18 +52,22 @@ def _backend(data: Any) -> ModuleType:
     return cuda
 
 
-def gram(data: Any, order: Order, scale: Floats) -> tuple[Floats, Floats]:
+def gram(data: Any, order: Order, scale: Floats, grown: tuple[Floats, Floats] | None = None) -> tuple[Floats, Floats]:
     """Squared distances `(n, n)` and squared norms `(n,)` of the rows `data[order] * scale`: pass 1.
 
-    Distances are summed from differences, in float64, so that a part common to all rows costs no precision.
+    Distances are summed from differences, so that a part common to all rows costs no precision, in float64, or where
+    rows are long in float32 a few hundred columns at a time; what float32 cannot hold is made again in float64. `grown`
+    is what `grow` found of these rows, in this order: then nothing is left to do but the latter.
     """
-    return _backend(data).gram(data, order, scale)
+    if grown is None:
+        return _backend(data).gram(data, order, scale)
+    return _backend(data).gram(data, order, scale, grown)
 
 
 def grow(data: Any, start: int, stop: int) -> tuple[Floats, Floats]:
     """Squared distances `(stop - start, stop)` of rows `start` to `stop` to the rows up to `stop`, and their norms.
 
-    Bit-equal to what `gram` finds for the same pairs, in whatever order rows came.
+    Of each pair it finds what `gram` finds first, to the last bit, in whatever order rows came; `gram` finishes it.
     """
     return _backend(data).grow(data, start, stop)
 

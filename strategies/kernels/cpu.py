@@ -7,6 +7,7 @@ the compiled loops release the interpreter lock: calls from several threads at o
 
 from __future__ import annotations
 
+import functools
 import os
 from collections import deque
 from collections.abc import Callable, Iterator
@@ -17,17 +18,26 @@ import numba
 import numpy as np
 from numpy.typing import NDArray
 
-from .order import OrderStatistic, network
+from . import stream
+from .lanes import BYTES, PRODUCTS, SIDE, SQUARE, TRIANGLE, add_pairs, write_middle, write_sums
+from .order import OrderStatistic
+from .selection import select
 
 Floats = NDArray[np.float64]
 Order = NDArray[np.intp]
 Block = NDArray[Any]
 T = TypeVar("T")
 
-CHUNK = 1 << 21  # values a task reads: large enough to hide the hand-over, small enough to share evenly
-TILE = 1 << 16  # values of a tile that a core keeps in its cache
+TASK = 1 << 21  # values a task reads: large enough to hide the hand-over, small enough to share evenly
+CHUNK = 1 << 14  # columns whose sums are added up before they join those of the columns before
+TILE = 1 << 12  # columns of a pair of rows whose sum is made in the rows' dtype; all rows' tiles fit the cache
+NARROW = 1 << 14  # for fewer columns everything is added up in float64, and nothing is compiled for their very round
+UNROLLED = 128  # rows up to which a comparator network beats bisection; it is compiled for its very ranks
+BLOCK = 10  # weighted sums made at a time: they fill the registers
+LEAST = 1e-24  # a float32 sum of squares below this may have lost squares too small for float32
+LANES = 32  # columns are read in whole multiples of this
 
-jit: Any = numba.njit(cache=True, nogil=True, fastmath={"reassoc", "contract", "nsz", "arcp"}, error_model="numpy")
+jit: Any = numba.njit(cache=True, nogil=True, error_model="numpy")
 
 
 class _Threads:
@@ -40,9 +50,8 @@ class _Threads:
     def _forget(self) -> None:
         self.pool = None
 
-    def each(self, work: Callable[[int, int], T], columns: int, chunk: int) -> Iterator[T]:
-        """What `work(start, stop)` answers for each chunk of columns, in order, few of them alive at a time."""
-        spans = [(start, min(start + chunk, columns)) for start in range(0, columns, chunk)]
+    def each(self, work: Callable[[int, int], T], spans: list[tuple[int, int]]) -> Iterator[T]:
+        """What `work(start, stop)` answers for each span, in order, few answers alive at a time."""
         if len(spans) <= 1:
             yield from (work(start, stop) for start, stop in spans)
             return
@@ -60,86 +69,171 @@ class _Threads:
 threads = _Threads()
 
 
-def chunk_of(n: int) -> int:
-    """The columns of `n` rows that one task reads."""
-    return max(CHUNK // max(n, 1) // 64 * 64, 64)
+def _spans(rows: int, columns: int) -> list[tuple[int, int]]:
+    """The columns in tasks of whole chunks; the last few, which fill no vector, in a task of their own."""
+    step = max(TASK // max(rows * CHUNK, 1), 1) * CHUNK
+    whole = columns - columns % LANES
+    spans = [(start, min(start + step, whole)) for start in range(0, whole, step)]
+    return spans if whole == columns else [*spans, (whole, columns)]
 
 
-def _tile(n: int) -> int:
-    return min(max(TILE // max(n, 1) // 16 * 16, 64), 4096)
+class _Span:
+    """Some columns of all rows as the compiled loops take them: where rows begin, and which columns to read of them.
 
-
-def _span(data: Block, start: int, stop: int) -> tuple[Block, int, int]:
-    """The matrix and the span of columns to read of it, as the compiled loops take them: C order, float32 or float64.
-
-    Anything else (float16, strided, Fortran order) is converted chunk by chunk.
+    Whole vectors of float32 or float64 are read where they lie. Anything else (float16, columns that lie apart, the
+    last few columns) is written out, a span at a time, with zeros up to a whole vector; so are rows that are multiplied
+    by `factors`, in float64 and before anything else is done with them, because squares of factors may vanish.
     """
-    if data.dtype.name in {"float32", "float64"} and data.flags.c_contiguous:
-        view = data.view()
-        view.flags.writeable = False  # one compiled variant for arrays that are read-only and those that are not
-        return view, start, stop
-    wide = np.float64 if data.dtype == np.float64 else np.float32
-    block = np.array(data[:, start:stop], dtype=wide, order="C")
-    block.flags.writeable = False
-    return block, 0, stop - start
+
+    def __init__(self, data: Block, start: int, stop: int, factors: Floats | None = None) -> None:
+        self.data, self.first, self.last = data, start, stop
+        ready = data.dtype.name in {"float32", "float64"} and data.flags.aligned and data.strides[1] == data.itemsize
+        if not ready or factors is not None or (stop - start) % LANES:
+            wide = np.float64 if factors is not None or data.dtype == np.float64 else np.float32
+            self.first, self.last = 0, -(-(stop - start) // LANES) * LANES
+            self.data = np.zeros((len(data), self.last), wide)
+            self.data[:, : stop - start] = widened(data[:, start:stop])
+            if factors is not None:
+                self.data *= factors[:, None]
+        self.like = np.empty(0, self.data.dtype)
+        self.places = addresses(self.data)
 
 
-def _held(data: Block, start: int, stop: int, order: Order, scale: Floats) -> tuple[Block, int, int, Order]:
-    """The rows as held, the span of columns to read of them, and their order there.
-
-    Scaled rows are written out before anything is multiplied: scales may be so small that their own squares vanish.
-    """
-    if (scale == 1).all():
-        return *_span(data, start, stop), order
-    block = data[order, start:stop].astype(np.float64) * scale[:, None]
-    block.flags.writeable = False
-    return block, 0, stop - start, np.arange(len(order))
+def addresses(block: Block) -> Order:
+    """Where the rows of a block begin."""
+    return block.ctypes.data + np.arange(len(block)) * block.strides[0]
 
 
-def gram(data: Block, order: Order, scale: Floats) -> tuple[Floats, Floats]:
+def _written(write: Callable[[_Span, Order], T], data: Block, found: Block, start: int, stop: int) -> T:
+    """What `write(span, places)` answers; the columns that it wrote to `places` are then in `found`."""
+    span = _Span(data, start, stop)
+    in_place = span.data is data and found.dtype == data.dtype
+    out = found[:, start:stop] if in_place else np.empty((len(found), span.last - span.first), span.data.dtype)
+    answer = write(span, addresses(out))
+    if not in_place:
+        found[:, start:stop] = narrowed(out[:, : stop - start], found.dtype)
+    stream.release(data, start, stop)
+    return answer
+
+
+def widened(block: Block) -> Block:
+    """The numbers of a block that NumPy can compute with: bfloat16, which comes as its bits in uint16, as float32."""
+    return (block.astype(np.uint32) << 16).view(np.float32) if block.dtype == np.uint16 else block
+
+
+def narrowed(found: Block, dtype: Any) -> Block:
+    """Numbers rounded to the data's dtype, to the nearest and if there are two to the even one."""
+    if dtype != np.uint16:
+        return found.astype(dtype, copy=False)
+    bits = found.astype(np.float32).view(np.uint32)
+    return ((bits + 0x7FFF + (bits >> 16 & 1)) >> 16).astype(np.uint16)
+
+
+def gram(data: Block, order: Order, scale: Floats, grown: tuple[Floats, Floats] | None = None) -> tuple[Floats, Floats]:
     """See `kernels.gram`."""
-    n, d = len(order), data.shape[1]
-
-    def work(start: int, stop: int) -> tuple[Floats, Floats]:
-        distances, norms = np.zeros((n, n)), np.zeros(n)
-        _gram(*_held(data, start, stop, order, scale), _tile(n), distances, norms)
-        return distances, norms
-
-    distances, norms = np.zeros((n, n)), np.zeros(n)
-    for part_distances, part_norms in threads.each(work, d, chunk_of(n)):
-        distances += part_distances
-        norms += part_norms
-    return distances + distances.T, norms
+    if grown is None:
+        sums = _pair_sums(data, order, order, scale)
+        grown = _symmetric(sums), np.diag(sums).copy()
+    return grown if _exact(data, scale) else _repaired(data, order, *grown)
 
 
 def grow(data: Block, start: int, stop: int) -> tuple[Floats, Floats]:
     """See `kernels.grow`."""
-    distances, norms = gram(data, np.arange(stop), np.ones(stop))
-    return distances[start:], norms[start:]
+    first = start - start % SIDE  # blocks begin where they begin in `gram`
+    rows = np.arange(stop)
+    sums = _pair_sums(data, rows[first:], rows, np.ones(stop))
+    norms = np.diag(sums[:, first:]).copy()
+    sums[:, first:] = _symmetric(sums[:, first:])
+    return sums[start - first :], norms[start - first :]
+
+
+def _exact(data: Block, scale: Floats) -> bool:
+    """Whether distances are made in float64 from the start."""
+    return data.dtype == np.float64 or data.shape[1] < NARROW or bool((scale != 1).any())
+
+
+def _pair_sums(
+    data: Block, left: Order, right: Order, scale: Floats, kind: int = TRIANGLE, exact: bool | None = None
+) -> Floats:
+    """What the rows `left` and `right` have in common `(len(left), len(right))`, `left` being the last of `right`.
+
+    Of two rows that are on both sides, the distance is at one of their two places and the other one is zero; squared
+    lengths are on the diagonal. Of the other kinds, any rows may be on the left, and all places are filled.
+    """
+    shape = len(left), len(right)
+    loop = _pair_loop(kind, _exact(data, scale) if exact is None else exact)
+    factors = None
+    if (scale != 1).any():
+        factors = np.ones(len(data))
+        factors[right] = scale
+    before = len(right) - len(left) if kind == TRIANGLE else len(right)
+    left, right = (np.pad(rows, (0, -len(rows) % SIDE), mode="edge") for rows in (left, right))
+
+    def work(start: int, stop: int) -> Floats:
+        span = _Span(data, start, stop, factors)
+        parts = np.zeros((-(-(span.last - span.first) // CHUNK), len(left), len(right)))
+        loop(span.like, span.places[left], span.places[right], before, span.first, span.last, CHUNK, parts)
+        stream.release(data, start, stop)
+        return parts
+
+    sums = np.zeros((len(left), len(right)))
+    for parts in threads.each(work, _spans(len(data), data.shape[1])):
+        for part in parts:
+            sums += part
+    return sums[: shape[0], : shape[1]]
+
+
+def _repaired(data: Block, order: Order, distances: Floats, norms: Floats) -> tuple[Floats, Floats]:
+    """The same with what float32 could not hold made again in float64: squares too large, and sums of tiny ones.
+
+    Usually that is nothing, or a few rows are in all such pairs: equal rows, or rows far longer than the others.
+    """
+    n = len(order)
+    ones = np.ones(n)
+    doubtful = doubts(distances, norms)
+    again: list[int] = []
+    while doubtful.any() and 3 * len(again) < n:
+        again.append(int(doubtful.sum(axis=1).argmax()))
+        doubtful[again[-1]] = doubtful[:, again[-1]] = False
+    if doubtful.any():
+        sums = _pair_sums(data, order, order, ones, exact=True)
+        return _symmetric(sums), np.diag(sums).copy()
+    if again:
+        chosen = np.array(again)
+        found = _pair_sums(data, order[chosen], order, ones, SQUARE, exact=True)
+        distances[chosen], distances[:, chosen] = found, found.T
+        norms[chosen] = np.diag(_pair_sums(data, order[chosen], order[chosen], ones[chosen], exact=True))
+    return distances, norms
+
+
+def doubts(distances: Floats, norms: Floats) -> NDArray[np.bool_]:
+    """Which distances `(n, n)`, and on the diagonal norms, float32 may not have held."""
+    sums = distances + np.diag(norms)
+    return ~((sums > LEAST) & (sums < np.inf))
+
+
+def _symmetric(sums: Floats) -> Floats:
+    """Distances of which each was at one of its two places, with squared lengths on the diagonal."""
+    distances = sums + sums.T
+    np.fill_diagonal(distances, 0.0)
+    return distances
 
 
 def products(data: Block, order: Order, scale: Floats, left: Order) -> Floats:
     """See `kernels.products`."""
-    n, d = len(order), data.shape[1]
-
-    def work(start: int, stop: int) -> Floats:
-        sums = np.zeros((len(left), n))
-        _products(*_held(data, start, stop, order, scale), left, sums)
-        return sums
-
-    return sum(threads.each(work, d, chunk_of(n)), np.zeros((len(left), n)))
+    return _pair_sums(data, order[left], order, scale, PRODUCTS, exact=True)
 
 
 def largest(data: Block) -> Floats:
     """See `kernels.largest`."""
-    n, d = data.shape
 
     def work(start: int, stop: int) -> Floats:
-        block, first, last = _span(data, start, stop)
-        return np.abs(block[:, first:last]).max(axis=1).astype(np.float64)
+        found = np.abs(widened(data[:, start:stop])).max(axis=1).astype(np.float64)
+        stream.release(data, start, stop)
+        return found
 
-    found = np.zeros(n)
-    for part in threads.each(work, d, chunk_of(n)):
+    found = np.zeros(len(data))
+    for part in threads.each(work, _spans(*data.shape)):
         found = np.maximum(found, part)  # keeps NaN
     return found
 
@@ -151,19 +245,15 @@ def combine(data: Block, order: Order, weights: Floats) -> Block:
 
 def mix(data: Block, order: Order, mixing: Floats) -> Block:
     """See `kernels.mix`."""
-    (m, n), d = mixing.shape, data.shape[1]
-    mixed = np.empty((m, d), data.dtype)
-    mixing = np.ascontiguousarray(mixing)
+    heard = (mixing != 0).any(axis=0)  # a row that weighs nothing is not read
+    order, mixing = order[heard], np.ascontiguousarray(mixing[:, heard])
+    mixed = np.empty((len(mixing), data.shape[1]), data.dtype)
+    factors = np.ones(len(mixing))
 
-    def work(start: int, stop: int) -> None:
-        block, first, last = _span(data, start, stop)
-        out = mixed[:, start:stop] if mixed.dtype == block.dtype else np.empty((m, stop - start), block.dtype)
-        for row in range(m):
-            _mix(block, first, last, order, mixing[row], _tile(n), out[row])
-        if out.base is not mixed:
-            mixed[:, start:stop] = out
+    def write(span: _Span, out: Order) -> None:
+        _mix(span.like, span.places[order], mixing, factors, span.first, span.last, out)
 
-    for _ in threads.each(work, d, chunk_of(n)):
+    for _ in threads.each(lambda start, stop: _written(write, data, mixed, start, stop), _spans(*data.shape)):
         pass
     return mixed
 
@@ -172,197 +262,145 @@ def order_statistic(
     data: Block, order: Order, statistic: OrderStatistic, mixing: Floats | None
 ) -> tuple[Block, NDArray[np.bool_]]:
     """See `kernels.order_statistic`."""
-    n, d = len(order), data.shape[1]
-    m = n if mixing is None else len(mixing)
-    comparators = network(m, statistic.low, statistic.high)
-    matrix = np.zeros((0, 0)) if mixing is None else np.ascontiguousarray(mixing)
-    found = np.empty(d, data.dtype)
+    low, high = statistic.low, statistic.high
+    found = np.empty((1, data.shape[1]), data.dtype)
+    ways = _ways_to_mix(data, np.empty((0, 0)) if mixing is None else mixing)
+    n = len(order) if mixing is None else len(mixing)
+    network = n <= UNROLLED and data.shape[1] >= NARROW
+    loop = _network_loop(n, low, high, mixing is not None) if network else select
 
-    def work(start: int, stop: int) -> NDArray[np.bool_]:
-        block, first, last = _span(data, start, stop)
-        out = np.empty(stop - start, block.dtype)
-        scratch = np.empty((m, _tile(m)), block.dtype)
-        wrong = np.zeros(n, np.bool_)
-        _order_statistic(
-            block, first, last, order, matrix, comparators, statistic.low, statistic.high, scratch, out, wrong
-        )
-        found[start:stop] = out
-        return wrong
+    def write(span: _Span, out: Order) -> bool:
+        rows = span.places[order]
+        # float32 sums first, and float64 ones where those overflow
+        return any(loop(span.like, rows, *way, n, low, high, span.first, span.last, out[0]) for way in ways)
 
-    non_finite = np.zeros(n, np.bool_)
-    for part in threads.each(work, d, chunk_of(n)):
-        non_finite |= part
-    return found, non_finite
+    spans = _spans(*data.shape)
+    finite = all(list(threads.each(lambda start, stop: _written(write, data, found, start, stop), spans)))
+    wrong = np.zeros(len(order), np.bool_)
+    if not finite and mixing is None:
+        wrong = ~np.isfinite(largest(data)[order])
+    return found[0], wrong
+
+
+def _ways_to_mix(data: Block, mixing: Floats) -> list[tuple[Block, Floats]]:
+    """Weights `(m, n)`, with rows of zeros up to a whole block, and what each sum is multiplied by; one way or two."""
+    whole = np.pad(mixing, ((0, -len(mixing) % BLOCK), (0, 0)))
+    exact = whole, np.ones(len(whole))
+    sizes = np.abs(whole)
+    longest = sizes.max(axis=1, initial=0.0)
+    longest[longest == 0] = 1.0
+    shares = whole / longest[:, None]
+    if data.dtype == np.float64 or data.shape[1] < NARROW or not _near_one(shares) or not _near_one(longest):
+        return [exact]
+    return [(shares.astype(np.float32), longest.astype(np.float32)), exact]
+
+
+def _near_one(numbers: Floats) -> bool:
+    """Whether numbers are zero or far from where float32 ends."""
+    sizes = np.abs(numbers[numbers != 0])
+    return bool(((sizes > LEAST) & (sizes < 1 / LEAST)).all())
 
 
 def columns(data: Block, chosen: Order) -> Floats:
     """See `kernels.columns`."""
-    return np.ascontiguousarray(data[:, chosen], dtype=np.float64)
+    found = np.empty((len(data), len(chosen)))
+    for row, values in zip(data, found, strict=True):
+        values[:] = widened(row[chosen])
+        stream.release(data, 0, data.shape[1])
+    return found
 
 
 def compare(data: Block, a: int, b: int) -> int:
     """See `kernels.compare`."""
     for start in range(0, data.shape[1], 1 << 16):
-        left, right = data[a, start : start + (1 << 16)], data[b, start : start + (1 << 16)]
+        left, right = (widened(data[row, start : start + (1 << 16)]) for row in (a, b))
         differing = np.flatnonzero(left != right)
         if len(differing):
             return -1 if left[differing[0]] < right[differing[0]] else 1
     return 0
 
 
-# The compiled loops. Each takes rows as slices that start at 0, which is what lets LLVM use vector instructions.
+# The compiled loops. Those made for a number of rows or a kind are made when first asked for; all are cached on disk.
+
+
+@functools.cache
+def _pair_loop(kind: int, exact: bool) -> Any:
+    @jit
+    def add_all_pairs(
+        like: Block, left: Order, right: Order, before: int, start: int, stop: int, chunk: int, parts: Floats
+    ) -> None:
+        for k in range(len(parts)):
+            sums = parts[k]
+            last = min(start + (k + 1) * chunk, stop)
+            for low in range(start + k * chunk, last, TILE):
+                high = min(low + TILE, last)
+                for i in range(0, len(left), SIDE):
+                    for j in range(0, min(i + before, len(right)), SIDE):
+                        add_pairs(like, left, right, low, high, sums, i, j, square, exact)
+                    if kind == TRIANGLE:
+                        add_pairs(like, left, right, low, high, sums, i, i + before, TRIANGLE, exact)
+
+    square = PRODUCTS if kind == PRODUCTS else SQUARE
+    return add_all_pairs
 
 
 @jit
-def _gram(rows: Block, start: int, stop: int, order: Order, tile: int, distances: Floats, norms: Floats) -> None:
-    n = len(order)
-    for low in range(start, stop, tile):
-        high = min(low + tile, stop)
-        for i in range(0, n, 4):
-            for j in range(i, n, 4):
-                _pairs(
-                    rows[order[i], low:high],
-                    rows[order[min(i + 1, n - 1)], low:high],
-                    rows[order[min(i + 2, n - 1)], low:high],
-                    rows[order[min(i + 3, n - 1)], low:high],
-                    rows[order[j], low:high],
-                    rows[order[min(j + 1, n - 1)], low:high],
-                    rows[order[min(j + 2, n - 1)], low:high],
-                    rows[order[min(j + 3, n - 1)], low:high],
-                    i,
-                    j,
-                    distances,
-                )
-        for i in range(n):
-            norms[i] += _square(rows[order[i], low:high])
+def _mix(like: Block, rows: Order, weights: Floats, factors: Floats, start: int, stop: int, out: Order) -> None:
+    step = BYTES // like.itemsize
+    broad = 4 * step
+    for low in range(start, stop, 16 * broad):  # so that the next sum of the same columns finds them in the cache
+        high = min(low + 16 * broad, stop)
+        whole = high - (high - low) % broad
+        for i in range(len(factors)):
+            for c in range(low, whole, broad):
+                write_sums(like, rows, c, weights, factors, i, 1, 4, out, c - start)
+            for c in range(whole, high, step):
+                write_sums(like, rows, c, weights, factors, i, 1, 1, out, c - start)
 
 
-@jit
-def _square(row: Block) -> float:
-    total = 0.0
-    for c in range(len(row)):
-        total += np.float64(row[c]) * np.float64(row[c])
-    return total
+@functools.cache
+def _network_loop(n: int, low: int, high: int, mixed: bool) -> Any:
+    """The loop that does what `select` does, for `n` rows and these ranks alone."""
 
+    @jit
+    def middle(
+        like: Block,
+        rows: Order,
+        weights: Block,
+        factors: Floats,
+        n_: int,
+        low_: int,
+        high_: int,
+        start: int,
+        stop: int,
+        out: int,
+    ) -> bool:
+        finite = True
+        for c in range(start, stop, BYTES // like.itemsize):
+            finite &= write_middle(like, rows, c, n, low, high, out, c - start)
+        return finite
 
-@jit
-def _pairs(
-    a0: Block, a1: Block, a2: Block, a3: Block, b0: Block, b1: Block, b2: Block, b3: Block, i: int, j: int, sums: Floats
-) -> None:
-    """Add the squared distances of four rows to four rows to the upper triangle of `sums`."""
-    s00 = s01 = s02 = s03 = s10 = s11 = s12 = s13 = s20 = s21 = s22 = s23 = s30 = s31 = s32 = s33 = 0.0
-    for c in range(len(a0)):
-        x0, x1, x2, x3 = np.float64(a0[c]), np.float64(a1[c]), np.float64(a2[c]), np.float64(a3[c])
-        y0, y1, y2, y3 = np.float64(b0[c]), np.float64(b1[c]), np.float64(b2[c]), np.float64(b3[c])
-        s00 += (x0 - y0) * (x0 - y0)
-        s01 += (x0 - y1) * (x0 - y1)
-        s02 += (x0 - y2) * (x0 - y2)
-        s03 += (x0 - y3) * (x0 - y3)
-        s10 += (x1 - y0) * (x1 - y0)
-        s11 += (x1 - y1) * (x1 - y1)
-        s12 += (x1 - y2) * (x1 - y2)
-        s13 += (x1 - y3) * (x1 - y3)
-        s20 += (x2 - y0) * (x2 - y0)
-        s21 += (x2 - y1) * (x2 - y1)
-        s22 += (x2 - y2) * (x2 - y2)
-        s23 += (x2 - y3) * (x2 - y3)
-        s30 += (x3 - y0) * (x3 - y0)
-        s31 += (x3 - y1) * (x3 - y1)
-        s32 += (x3 - y2) * (x3 - y2)
-        s33 += (x3 - y3) * (x3 - y3)
-    found = ((s00, s01, s02, s03), (s10, s11, s12, s13), (s20, s21, s22, s23), (s30, s31, s32, s33))
-    n = len(sums)
-    for p in range(4):
-        for q in range(4):
-            if i + p < j + q < n:
-                sums[i + p, j + q] += found[p][q]
+    @jit
+    def middle_of_sums(
+        like: Block,
+        rows: Order,
+        weights: Block,
+        factors: Floats,
+        n_: int,
+        low_: int,
+        high_: int,
+        start: int,
+        stop: int,
+        out: int,
+    ) -> bool:
+        finite = True
+        step = BYTES // like.itemsize
+        sums = np.empty((len(factors), step), like.dtype)
+        places = np.intp(sums.ctypes.data) + np.arange(len(factors)) * BYTES
+        for c in range(start, stop, step):
+            for i in range(0, len(factors), BLOCK):
+                write_sums(like, rows, c, weights, factors, i, BLOCK, 1, places, 0)
+            finite &= write_middle(like, places, 0, n, low, high, out, c - start)
+        return finite & (len(sums) > 0)  # an array lives until it is last named: its address alone does not keep it
 
-
-@jit
-def _products(rows: Block, start: int, stop: int, order: Order, left: Order, sums: Floats) -> None:
-    for k in range(len(left)):
-        a = rows[order[left[k]], start:stop]
-        for j in range(len(order)):
-            b = rows[order[j], start:stop]
-            total = 0.0
-            for c in range(len(a)):
-                total += np.float64(a[c]) * np.float64(b[c])
-            sums[k, j] += total
-
-
-@jit
-def _mix(rows: Block, start: int, stop: int, order: Order, weights: Floats, tile: int, out: Block) -> None:
-    total = np.empty(tile)
-    for low in range(start, stop, tile):
-        width = min(tile, stop - low)
-        _weighted(rows, low, width, order, weights, total)
-        for c in range(width):
-            out[low - start + c] = total[c]
-
-
-@jit
-def _weighted(rows: Block, low: int, width: int, order: Order, weights: Floats, total: Floats) -> None:
-    """Write the weighted sum of the rows' columns `low` to `low + width` into `total`; a weight of 0 reads nothing."""
-    for c in range(width):
-        total[c] = 0.0
-    for k in range(len(order)):
-        weight = weights[k]
-        if weight != 0.0:
-            source = rows[order[k], low : low + width]
-            for c in range(width):
-                total[c] += weight * source[c]
-
-
-@jit
-def _exchange(a: Block, b: Block, width: int) -> None:
-    for c in range(width):
-        x, y = a[c], b[c]
-        a[c] = x if x < y else y
-        b[c] = y if x < y else x
-
-
-@jit
-def _order_statistic(
-    rows: Block,
-    start: int,
-    stop: int,
-    order: Order,
-    mixing: Floats,
-    comparators: NDArray[np.int32],
-    rank_low: int,
-    rank_high: int,
-    scratch: Block,
-    out: Block,
-    non_finite: NDArray[np.bool_],
-) -> None:
-    m, tile = scratch.shape
-    total = np.empty(tile)
-    share = 1.0  # of each value in the sum, a power of two: a sum of the largest floats would overflow
-    while share * (rank_high - rank_low) > 1:
-        share /= 2
-    for low in range(start, stop, tile):
-        width = min(tile, stop - low)
-        for i in range(m):
-            target = scratch[i]
-            if len(mixing):
-                _weighted(rows, low, width, order, mixing[i], total)
-                for c in range(width):
-                    target[c] = total[c]
-            else:
-                source = rows[order[i], low : low + width]
-                wrong = False
-                for c in range(width):
-                    target[c] = source[c]
-                    # a comparison, because sums that only a NaN can change are optimized away
-                    wrong |= not (abs(source[c]) < np.inf)
-                non_finite[i] |= wrong
-        for k in range(len(comparators)):
-            _exchange(scratch[comparators[k, 0]], scratch[comparators[k, 1]], width)
-        for c in range(width):
-            total[c] = 0.0
-        for rank in range(rank_low, rank_high):
-            source = scratch[rank]
-            for c in range(width):
-                total[c] += source[c] * share
-        for c in range(width):
-            out[low - start + c] = total[c] / (share * (rank_high - rank_low))
+    return middle_of_sums if mixed else middle

@@ -362,7 +362,7 @@ def cut(width: int, workers: int) -> list[int]:
     """
     if workers < 1:
         raise ValueError(f"shards need at least one worker, got {workers}")
-    step = ALIGNED if width >= ALIGNED * workers else 1
+    step = next(step for step in (cpu.CHUNK, ALIGNED, 1) if width >= step * workers or step == 1)
     steps = -(-width // step)
     parts = max(min(workers, steps), 1)
     return [min(steps * k // parts * step, width) for k in range(parts + 1)]

@@ -101,9 +101,10 @@ def test_what_was_measured_is_not_measured_again(monkeypatch):
     from hawthorn.strategies import kernels
 
     grown = []
-    grow = kernels.grow
+    grow, gram = kernels.grow, kernels.gram
     monkeypatch.setattr(kernels, "grow", lambda data, *span: grown.append(span) or grow(data, *span))
-    monkeypatch.setattr(kernels, "gram", None)
+    # without what has grown, gram would fail here
+    monkeypatch.setattr(kernels, "gram", lambda data, order, scale, found: gram(data, order, scale, found))
     updates = arrived(matrix("plain", 57, 2 * GROUP + 3))
     Defense(f=2)(updates)
     Defense(f=2)(updates)

@@ -1,0 +1,312 @@
+"""The innermost loops, written out as vector instructions, which Numba inlines into the loops that call them.
+
+What Numba makes of a loop depends on the compiler's judgement. Here every sum adds up in one order on every machine,
+whatever stands beside it; numbers stay in registers; and a network of a thousand comparators compiles in a second. A
+row is given by its address, so rows need not lie beside each other and are never copied. `like` is an array of the
+rows' dtype; columns are counted from the rows' beginnings and read a vector at a time, so callers see to it that whole
+vectors are there.
+"""
+
+# pyright: reportUnknownParameterType=false, reportUnknownVariableType=false, reportUnknownArgumentType=false
+# Numba and llvmlite ship no types: everything here is an instruction or the type of one.
+from __future__ import annotations
+
+from typing import Any
+
+from llvmlite import ir
+from numba.core import cgutils, types
+from numba.extending import intrinsic
+
+from .order import network
+
+BYTES = 64  # of a vector: one cache line, and the widest registers there are
+SIDE = 5  # rows to a side of a block of pairs: 25 sums and what they are made of fill the registers
+SHORT_SUM = 10  # float32 products added up before their sum joins the others: fewer roundings in a row
+
+COLUMNS = 32  # whose 16-bit digits fill a vector
+
+instructions: Any = intrinsic(prefer_literal=True)
+
+DOUBLE = ir.DoubleType()
+INDEX = ir.IntType(64)
+
+
+class _Lanes:
+    """The instructions of one loop, on vectors of rows of one dtype."""
+
+    def __init__(self, context: Any, builder: Any, like: Any, wide: bool = False) -> None:
+        self.context, self.builder = context, builder
+        self.double = like.dtype == types.float64
+        self.size = 8 if self.double else 4
+        self.count = BYTES // (8 if wide else self.size)  # as many as fit a register once they are widened
+        self.vector = ir.VectorType(DOUBLE if self.double else ir.FloatType(), self.count)
+        self.wide = ir.VectorType(DOUBLE, self.count)
+        self.step = ir.Constant(INDEX, self.count)
+
+    def element(self, array_type: Any, array: Any, position: Any) -> Any:
+        """The pointer to an element of a contiguous array."""
+        return self.builder.gep(self.context.make_array(array_type)(self.context, self.builder, array).data, [position])
+
+    def length(self, array_type: Any, array: Any) -> Any:
+        """The last dimension of an array."""
+        shape = self.context.make_array(array_type)(self.context, self.builder, array).shape
+        return cgutils.unpack_tuple(self.builder, shape)[-1]
+
+    def plus(self, number: Any, constant: int) -> Any:
+        """A number more by a constant."""
+        return self.builder.add(number, ir.Constant(INDEX, constant))
+
+    def load(self, address: Any, column: Any) -> Any:
+        """The vector of a row's values from a column on."""
+        value = self.builder.load(self._pointer(address, column))
+        value.align = self.size
+        return value
+
+    def store(self, value: Any, address: Any, column: Any) -> None:
+        """Write a vector to a row from a column on."""
+        self.builder.store(value, self._pointer(address, column)).align = self.size
+
+    def _pointer(self, address: Any, column: Any) -> Any:
+        start = self.builder.add(address, self.builder.mul(column, ir.Constant(INDEX, self.size)))
+        return self.builder.inttoptr(start, self.vector.as_pointer())
+
+    def variable(self, value: Any) -> Any:
+        """A variable that holds `value` whenever the instructions come by here; it will live in a register."""
+        variable = cgutils.alloca_once(self.builder, value.type)
+        self.builder.store(value, variable)
+        return variable
+
+    def add_product(self, a: Any, b: Any, variable: Any) -> None:
+        """Add a * b to a variable, rounding once."""
+        kind = a.type
+        name = f"llvm.fma.v{kind.count}f{64 if kind.element == DOUBLE else 32}"
+        fma = cgutils.get_or_insert_function(self.builder.module, ir.FunctionType(kind, [kind] * 3), name)
+        self.builder.store(self.builder.call(fma, [a, b, self.builder.load(variable)]), variable)
+
+    def widened(self, value: Any) -> Any:
+        """A vector in float64."""
+        return value if value.type == self.wide else self.builder.fpext(value, self.wide)
+
+    def narrowed(self, value: Any) -> Any:
+        """A vector of float64 in the rows' dtype."""
+        return value if self.double else self.builder.fptrunc(value, self.vector)
+
+    def everywhere(self, value: Any) -> Any:
+        """A vector that holds one number in all lanes."""
+        zero, kind = ir.Constant(ir.IntType(32), 0), ir.VectorType(value.type, self.count)
+        one = self.builder.insert_element(ir.Constant(kind, ir.Undefined), value, zero)
+        return self.builder.shuffle_vector(one, one, self._mask([0] * self.count))
+
+    def total(self, value: Any) -> Any:
+        """The sum of the lanes of a vector of float64: halves are added until one is left."""
+        half = self.count // 2
+        while half:
+            low, high = (
+                self.builder.shuffle_vector(value, value, self._mask(list(range(start, start + half))))
+                for start in (0, half)
+            )
+            value, half = self.builder.fadd(low, high), half // 2
+        return self.builder.extract_element(value, ir.Constant(ir.IntType(32), 0))
+
+    def _mask(self, picked: list[int]) -> Any:
+        return ir.Constant(ir.VectorType(ir.IntType(32), len(picked)), picked)
+
+
+SQUARE, TRIANGLE, PRODUCTS = 0, 1, 2  # kinds of a block of pairs
+
+
+@instructions
+def add_pairs(
+    typing: Any, like: Any, left: Any, right: Any, start: Any, stop: Any, sums: Any, i: Any, j: Any, kind: Any,
+    exact: Any,
+) -> Any:  # fmt: skip
+    """Add to `sums[i + p, j + q]` what rows `left[i + p]` and `right[j + q]` have in the columns `start` to `stop`.
+
+    That is their squared distance, or in a block of `PRODUCTS` their inner product; `p` and `q` are less than `SIDE`. A
+    `TRIANGLE` has the same rows on both sides; then `q` >= `p`, and on the diagonal are squared lengths. Each lane adds
+    up its columns in the rows' dtype, or where it is `exact` in float64; lanes are added in float64.
+    """
+    within, product, wide = kind.literal_value == TRIANGLE, kind.literal_value == PRODUCTS, bool(exact.literal_value)
+    signature = types.none(like, left, right, start, stop, sums, i, j, kind, exact)
+    pairs = [(p, q) for p in range(SIDE) for q in range(p if within else 0, SIDE)]
+
+    def generate(context: Any, builder: Any, _: Any, values: Any) -> Any:
+        a_list, b_list, first, last, matrix, row, column = values[1:8]
+        lanes = _Lanes(context, builder, like, wide)
+        a_at, b_at = (
+            [builder.load(lanes.element(kind, places, lanes.plus(at, p))) for p in range(SIDE)]
+            for kind, places, at in ((left, a_list, row), (right, b_list, column))
+        )
+        zero = ir.Constant(lanes.wide if wide else lanes.vector, None)
+        found = {pair: lanes.variable(zero) for pair in pairs}
+        with cgutils.for_range_slice(builder, first, last, lanes.step) as (here, _):
+            a, b = (
+                [lanes.widened(x) if wide else x for x in (lanes.load(address, here) for address in places)]
+                for places in (a_at, b_at)
+            )
+            for p, q in pairs:
+                if product:
+                    lanes.add_product(a[p], b[q], found[p, q])
+                    continue
+                away = a[p] if within and p == q else builder.fsub(a[p], b[q])
+                lanes.add_product(away, away, found[p, q])
+        width = lanes.length(sums, matrix)
+        for p, q in pairs:
+            position = builder.add(builder.mul(lanes.plus(row, p), width), lanes.plus(column, q))
+            entry = lanes.element(sums, matrix, position)
+            total = lanes.total(lanes.widened(builder.load(found[p, q])))
+            builder.store(builder.fadd(builder.load(entry), total), entry)
+        return context.get_dummy_value()
+
+    return signature, generate
+
+
+@instructions
+def write_sums(
+    typing: Any, like: Any, rows: Any, column: Any, weights: Any, scale: Any, first: Any, height: Any, width: Any,
+    out: Any, at: Any,
+) -> Any:  # fmt: skip
+    """Write weighted sums of the rows' columns, `width` vectors from `column` on, to the rows `out` from `at` on.
+
+    The sums are those of the weights' rows `first` to `first + height`, times `scale` of the row. With float64 weights
+    and scale all is done in float64, with float32 ones in float32: `SHORT_SUM` products at a time, then their sums.
+    """
+    tall, broad = height.literal_value, width.literal_value
+    quick = weights.dtype == types.float32
+    signature = types.none(like, rows, column, weights, scale, first, height, width, out, at)
+    cells = [(p, k) for p in range(tall) for k in range(broad)]
+
+    def generate(context: Any, builder: Any, _: Any, values: Any) -> Any:
+        places, begin, matrix, factors, top, targets, target = (values[k] for k in (1, 2, 3, 4, 5, 8, 9))
+        lanes = _Lanes(context, builder, like)
+        count = lanes.length(rows, places)
+
+        def add(row: Any, sums: Any) -> None:
+            place = builder.load(lanes.element(rows, places, row))
+            x = [lanes.load(place, lanes.plus(begin, k * lanes.count)) for k in range(broad)]
+            x = x if quick else [lanes.widened(value) for value in x]
+            for p in range(tall):
+                position = builder.add(builder.mul(lanes.plus(top, p), count), row)
+                weight = lanes.everywhere(builder.load(lanes.element(weights, matrix, position)))
+                for k in range(broad):
+                    lanes.add_product(weight, x[k], sums[p, k])
+
+        zero = ir.Constant(lanes.vector if quick else lanes.wide, None)
+        totals = {cell: lanes.variable(zero) for cell in cells}
+        if quick:
+            short = ir.Constant(INDEX, SHORT_SUM)
+            with cgutils.for_range_slice(builder, ir.Constant(INDEX, 0), count, short) as (start, _):
+                sums = {cell: lanes.variable(zero) for cell in cells}
+                stop = builder.add(start, short)
+                stop = builder.select(builder.icmp_signed("<", stop, count), stop, count)
+                with cgutils.for_range_slice(builder, start, stop, ir.Constant(INDEX, 1)) as (row, _):
+                    add(row, sums)
+                for cell in cells:
+                    total = builder.fadd(builder.load(totals[cell]), builder.load(sums[cell]))
+                    builder.store(total, totals[cell])
+        else:
+            with cgutils.for_range(builder, count) as loop:
+                add(loop.index, totals)
+        for p in range(tall):
+            place = builder.load(lanes.element(out, targets, lanes.plus(top, p)))
+            factor = lanes.everywhere(builder.load(lanes.element(scale, factors, lanes.plus(top, p))))
+            for k in range(broad):
+                total = builder.fmul(factor, builder.load(totals[p, k]))
+                total = total if quick else lanes.narrowed(total)
+                lanes.store(total, place, lanes.plus(target, k * lanes.count))
+        return context.get_dummy_value()
+
+    return signature, generate
+
+
+@instructions
+def write_middle(typing: Any, like: Any, rows: Any, column: Any, n: Any, low: Any, high: Any, out: Any, at: Any) -> Any:
+    """Write the mean of the values ranked `low` to `high` of a vector of columns to the row `out` from `at` on.
+
+    Tells whether all values were finite. The rows' comparator network is unrolled: their values meet in registers.
+    """
+    count, least, most = n.literal_value, low.literal_value, high.literal_value
+    signature = types.boolean(like, rows, column, n, low, high, out, at)
+
+    def generate(context: Any, builder: Any, _: Any, values: Any) -> Any:
+        places, begin, target, position = (values[k] for k in (1, 2, 6, 7))
+        lanes = _Lanes(context, builder, like)
+        zero = ir.Constant(lanes.vector, None)
+        check = lanes.variable(zero)
+        x: list[Any] = []
+        for k in range(count):
+            place = builder.load(lanes.element(rows, places, ir.Constant(INDEX, k)))
+            x.append(lanes.load(place, begin))
+            lanes.add_product(x[k], zero, check)  # NaN from the first value on that is not finite
+        for a, b in network(count, least, most).tolist():
+            less = builder.fcmp_ordered("<", x[a], x[b])
+            x[a], x[b] = builder.select(less, x[a], x[b]), builder.select(less, x[b], x[a])
+        lanes.store(_mean(lanes, x[least:most]), target, position)
+        bits = ir.IntType(lanes.count)
+        finite = builder.bitcast(builder.fcmp_ordered("==", builder.load(check), zero), bits)
+        return builder.icmp_unsigned("==", finite, ir.Constant(bits, -1))
+
+    return signature, generate
+
+
+def _mean(lanes: _Lanes, values: list[Any]) -> Any:
+    """The mean of vectors, added up in float64; a sum of the largest floats does not overflow."""
+    if len(values) == 1:
+        return values[0]
+    builder = lanes.builder
+    share = 0.5 ** (len(values) - 1).bit_length() if lanes.double else 1.0
+    part, divisor = (ir.Constant(lanes.wide, [number] * lanes.count) for number in (share, share * len(values)))
+    terms = [lanes.widened(value) for value in values]
+    if share != 1.0:
+        terms = [builder.fmul(term, part) for term in terms]
+    total = terms[0]
+    for term in terms[1:]:
+        total = builder.fadd(total, term)
+    return lanes.narrowed(builder.fdiv(total, divisor))
+
+
+@instructions
+def copy_vector(typing: Any, like: Any, row: Any, column: Any, out: Any, at: Any) -> Any:
+    """Copy a vector of one row's columns to another row from `at` on."""
+    signature = types.none(like, row, column, out, at)
+
+    def generate(context: Any, builder: Any, _: Any, values: Any) -> Any:
+        lanes = _Lanes(context, builder, like)
+        lanes.store(lanes.load(values[1], values[2]), values[3], values[4])
+        return context.get_dummy_value()
+
+    return signature, generate
+
+
+@instructions
+def write_ranked(typing: Any, digits: Any, n: Any, rank: Any, out: Any) -> Any:
+    """Write to `out` the digit ranked `rank` of each column of `digits` `(n, 32)`, uint16: bisection, bit by bit.
+
+    A bit is set if with it no more than `rank` digits are less: sixteen times, all digits of a column are counted.
+    """
+    signature = types.none(digits, n, rank, out)
+
+    def generate(context: Any, builder: Any, _: Any, values: Any) -> Any:
+        kind = ir.VectorType(ir.IntType(16), COLUMNS)
+        lanes = _Lanes(context, builder, types.Array(types.float32, 1, "C"))
+        lanes.count = COLUMNS
+        zero = ir.Constant(kind, None)
+        start = lanes.element(digits, values[0], ir.Constant(INDEX, 0))
+        rank_everywhere = lanes.everywhere(builder.trunc(values[2], ir.IntType(16)))
+        found = zero
+        for bit in reversed(range(16)):
+            tried = builder.or_(found, ir.Constant(kind, [1 << bit] * COLUMNS))
+            less = lanes.variable(zero)
+            with cgutils.for_range(builder, values[1]) as loop:
+                at = builder.gep(start, [builder.mul(loop.index, ir.Constant(INDEX, COLUMNS))])
+                digit = builder.load(builder.bitcast(at, kind.as_pointer()))
+                digit.align = 2
+                below = builder.sext(builder.icmp_unsigned("<", digit, tried), kind)
+                builder.store(builder.sub(builder.load(less), below), less)
+            fits = builder.icmp_unsigned("<=", builder.load(less), rank_everywhere)
+            found = builder.select(fits, tried, found)
+        target = lanes.element(out, values[3], ir.Constant(INDEX, 0))
+        builder.store(found, builder.bitcast(target, kind.as_pointer())).align = 2
+        return context.get_dummy_value()
+
+    return signature, generate
