@@ -270,7 +270,7 @@ def show(found: dict[str, Any], console: Console) -> None:
     console.print(
         f"{megabytes} MB of float32, f = n // 5, {found['device']}, {machine['cores']} cores of {machine['cpu']}. "
         f"reads: best time over the best time to read the matrix once, {settings['repeats']} interleaved turns (fewer "
-        "where slow). memory: the peak beyond the input, over the input. verdicts add: full over bare, median of turns. "
+        "where slow). memory: the peak beyond the input, over it. verdicts add: full over bare, median of turns. "
         "(*) wrong for rows that share a large common part.",
         style="dim",
     )
