@@ -10,7 +10,7 @@ from __future__ import annotations
 import contextlib
 import importlib.util
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -118,7 +118,9 @@ def largest(data: torch.Tensor) -> Floats:
     """See `kernels.largest`."""
     if not data.shape[1]:
         return np.zeros(len(data))
-    return torch.linalg.vector_norm(data, torch.inf, dim=1).double().cpu().numpy()
+    # one read and no copy; torch has no types for it
+    norms = cast("torch.Tensor", torch.linalg.vector_norm(data, torch.inf, dim=1))  # pyright: ignore[reportUnknownVariableType]
+    return norms.double().cpu().numpy()
 
 
 def combine(data: torch.Tensor, order: Order, weights: Floats) -> torch.Tensor:

@@ -298,6 +298,35 @@ def _mixed(
     tl.store(place, _narrow(total, mixed), mask=(target < m)[:, None] & here)
 
 
+@jit
+def _tile(data, row_stride, column_stride, columns, order, n, rows: tl.constexpr, width: tl.constexpr):
+    """The program's columns of all rows, halves as float32, and in which columns a value is bad.
+
+    Rows past the last are infinite; columns past the last are that one again, which spares a mask for each value.
+    """
+    column = tl.minimum(tl.program_id(0).to(tl.int64) * width + tl.arange(0, width), columns - 1)
+    position = tl.arange(0, rows)
+    there = (position < n)[:, None]
+    row = tl.load(order + position, mask=position < n, other=0) * row_stride
+    tile = tl.load(data + row[:, None] + (column * column_stride)[None, :], mask=there, other=float("inf"))
+    if tile.dtype.primitive_bitwidth < 32:
+        tile = tile.to(tl.float32)
+    return tile, tl.max((there & ~(tl.abs(tile) < float("inf"))).to(tl.int32), axis=0)
+
+
+@jit
+def _tell(bad, data, row_stride, column_stride, columns, order, n, wrong, width: tl.constexpr):
+    """Mark the rows that hold a value that is bad; nearly always there is none, and no row is read again."""
+    if tl.max(bad, axis=0) > 0:
+        column = tl.program_id(0).to(tl.int64) * width + tl.arange(0, width)
+        for k in range(n):
+            place = data + tl.load(order + k) * row_stride + column * column_stride
+            values = tl.load(place, mask=column < columns, other=0.0)
+            if values.dtype.primitive_bitwidth < 32:
+                values = values.to(tl.float32)
+            tl.store(wrong + k, 1, mask=tl.max((~(tl.abs(values) < float("inf"))).to(tl.int32), axis=0) > 0)
+
+
 @jit(do_not_specialize=["row_stride", "columns", "n", "low", "high"])
 def _in_registers(
     data,
@@ -318,13 +347,7 @@ def _in_registers(
 ):
     """Each thread sorts its columns in its own registers: one read, and comparisons that hide behind it."""
     column = tl.program_id(0).to(tl.int64) * width + tl.arange(0, width)
-    position = tl.arange(0, 1 << bits)
-    row = tl.load(order + position, mask=position < n, other=0) * row_stride
-    inside = (position < n)[:, None] & (column < columns)[None, :]
-    tile = tl.load(data + row[:, None] + (column * column_stride)[None, :], mask=inside, other=float("inf"))
-    if tile.dtype.primitive_bitwidth < 32:
-        tile = tile.to(tl.float32)
-    _tell(inside & ~(tl.abs(tile) < float("inf")), position, wrong)
+    tile, bad = _tile(data, row_stride, column_stride, columns, order, n, 1 << bits, width)
     # One load and then halves of halves until there is a tensor per row: a load per row would keep Triton's compiler
     # busy for minutes.
     rows = (tile,)
@@ -353,14 +376,7 @@ def _in_registers(
         total += value.to(tl.float64) * share
     mean = total / (share * (high - low))
     tl.store(found + column, _narrow(mean, found), mask=column < columns)
-
-
-@jit
-def _tell(bad, position, wrong):
-    """Mark the rows of which some value is bad; nearly always there is none."""
-    bad_rows = tl.max(bad.to(tl.int32), axis=1)
-    if tl.max(bad_rows, axis=0) > 0:
-        tl.store(wrong + position, 1, mask=bad_rows > 0)
+    _tell(bad, data, row_stride, column_stride, columns, order, n, wrong, width)
 
 
 @jit(do_not_specialize=["row_stride", "columns", "n", "low", "high"])
@@ -382,17 +398,11 @@ def _by_bisection(
 ):
     """The least and the largest value asked for by bisection on their ordered bits, and the sum of what is between."""
     column = tl.program_id(0).to(tl.int64) * width + tl.arange(0, width)
-    position = tl.arange(0, rows)
-    row = tl.load(order + position, mask=position < n, other=0) * row_stride
-    inside = (position < n)[:, None] & (column < columns)[None, :]
-    tile = tl.load(data + row[:, None] + (column * column_stride)[None, :], mask=inside, other=float("inf"))
-    _tell(inside & ~(tl.abs(tile) < float("inf")), position, wrong)
+    tile, bad = _tile(data, row_stride, column_stride, columns, order, n, rows, width)
     if tile.dtype == tl.float64:
         bits = tile.to(tl.uint64, bitcast=True)
         top = tl.full((), 1 << 63, tl.uint64)
     else:
-        if tile.dtype.primitive_bitwidth < 32:
-            tile = tile.to(tl.float32)
         bits = tile.to(tl.uint32, bitcast=True)
         top = tl.full((), 1 << 31, tl.uint32)
     # unsigned numbers in the order of the values: all bits of the negative ones are turned, of the others the sign
@@ -416,3 +426,4 @@ def _by_bisection(
     total += lowest * (below * share).to(tl.float64) + highest * (above * share).to(tl.float64)
     mean = total / (share * (high - low))
     tl.store(found + column, _narrow(mean, found), mask=column < columns)
+    _tell(bad, data, row_stride, column_stride, columns, order, n, wrong, width)
