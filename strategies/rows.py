@@ -89,9 +89,11 @@ def _matrix(updates: Any) -> tuple[Any, Callable[[Any], Any]]:
     if kernels.sharded(updates):
         return updates, _as_is  # answers are arrays
     tensor = updates.detach()
-    if tensor.device.type == "cpu" and name != "bfloat16":
-        return tensor.numpy(), _tensor_on_cpu
-    return tensor, _as_is
+    if tensor.device.type != "cpu":
+        return tensor, _as_is
+    if name == "bfloat16":  # NumPy has no such numbers: kernels take their bits
+        return _bits(tensor).numpy().view(np.uint16), lambda answer: _bits(_tensor_on_cpu(answer), back=True)
+    return tensor.numpy(), _tensor_on_cpu
 
 
 def _as_is(answer: Any) -> Any:
@@ -101,7 +103,14 @@ def _as_is(answer: Any) -> Any:
 def _tensor_on_cpu(answer: NDArray[Any]) -> Any:
     import torch  # an extra; whoever hands in tensors has it
 
-    return torch.from_numpy(answer)
+    return torch.from_numpy(answer.view(np.int16) if answer.dtype == np.uint16 else answer)
+
+
+def _bits(tensor: Any, *, back: bool = False) -> Any:
+    """The bits of bfloat16 numbers as whole numbers, or `back`."""
+    import torch  # an extra; whoever hands in tensors has it
+
+    return tensor.view(torch.bfloat16 if back else torch.int16)
 
 
 def _stacked(vectors: Sequence[Any]) -> Any:
