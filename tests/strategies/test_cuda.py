@@ -17,13 +17,13 @@ else:
     DEVICE = "cpu"
     os.environ["TRITON_INTERPRET"] = "1"  # before Triton is imported, which is when it takes notice
 
-from hawthorn.strategies import Defense, krum, trimmed_mean
+from hawthorn.strategies import Defense
 from hawthorn.strategies.kernels import OrderStatistic, cuda
 from matrices import CASES, matrix
 from numpy.testing import assert_allclose, assert_array_equal
 
 triton = pytest.importorskip("triton", reason="Triton is not installed")
-pytestmark = pytest.mark.filterwarnings("ignore::RuntimeWarning" if not GPU else "default")  # NumPy's, of infinities
+pytestmark = [] if GPU else pytest.mark.filterwarnings("ignore::RuntimeWarning")  # NumPy's, of infinities
 
 
 @pytest.fixture(scope="module")
@@ -169,10 +169,17 @@ def test_mixed_rows_are_put_in_order_tile_by_tile(dtype, monkeypatch):
 
 def test_rows_are_read_where_they_lie_however_they_lie():
     rows = matrix("plain", 13, 9, 400, "float32")
-    expected = krum(rows, f=2), trimmed_mean(rows, f=2)
+    order, mixing = np.arange(9), np.random.default_rng(14).uniform(size=(9, 9))
+    middle = OrderStatistic(2, 7)
+
+    def found(data):
+        statistics = [cuda.order_statistic(data, order, middle, matrix)[0] for matrix in (None, mixing)]
+        answers = *statistics, cuda.combine(data, order, mixing[0]), cuda.mix(data, order, mixing)
+        return [answer.cpu() for answer in answers] + [torch.tensor(cuda.gram(data, order, np.ones(9))[0])]
+
+    expected = found(put(rows))
     for data in (put(rows.T.copy()).T, put(np.repeat(rows, 2, axis=1))[:, ::2], put(np.tile(rows, (1, 2)))[:, 400:]):
-        assert_array_equal(krum(data, f=2).cpu().numpy(), expected[0])
-        assert_allclose(trimmed_mean(data, f=2).cpu().numpy(), expected[1], rtol=1e-6)
+        assert all(map(torch.equal, found(data), expected))
 
 
 @pytest.mark.parametrize("recipe", ["trimmed_mean", "geometric_median", "arc | nnm | trimmed_mean", "nnm | krum"])
@@ -180,7 +187,7 @@ def test_a_defense_says_on_the_gpu_what_it_says_on_the_cpu(recipe):
     rows = matrix("plain", 14, 12, 250, "float32")
     rows[:2] *= -20
     defense = Defense.parse(recipe, f=2)
-    one, two = defense(put(rows) if GPU else put(rows).bfloat16().float()), defense(rows)
+    one, two = defense(put(rows, torch.float32 if GPU else torch.bfloat16)), defense(rows)  # others NumPy takes over
     assert [verdict.accepted for verdict in one.verdicts] == [verdict.accepted for verdict in two.verdicts]
     assert one.update.device.type == DEVICE
 
@@ -206,36 +213,44 @@ def test_this_ran_on_a_gpu():
 
 
 COMPILED = """
-import itertools, torch, triton
+import numpy as np, torch
 from triton.backends.compiler import GPUTarget
-from triton.compiler import ASTSource
-from hawthorn.strategies.kernels import tiles
+from triton.runtime import JITFunction, driver
+from hawthorn.strategies.kernels import OrderStatistic, cuda, tiles
 
-def compiled(kernel, signature, **constants):
-    names = {name: signature.get(name, "i32") for name in kernel.arg_names}
-    names |= dict.fromkeys(constants, "constexpr")
-    source = ASTSource(fn=kernel, signature=names, constexprs=constants)
-    done = triton.compile(source, target=GPUTarget("cuda", 90, 32), options={"num_warps": 4})
+class Absent:
+    def get_current_target(self):
+        return GPUTarget("cuda", 90, 32)
+    def get_current_device(self):
+        return 0
+    def get_current_stream(self, device):
+        return 0
+
+def compiled(kernel, *arguments, warmup, **options):
+    done = run(kernel, *arguments, warmup=True, **options)
     assert done.asm["cubin"]
+    names.add(kernel.__name__)
 
-rows = {"order": "*i64", "row_stride": "i64", "share": "fp32", "wrong": "*i1"}
-for kind in ("fp16", "bf16", "fp32", "fp64"):
-    here = rows | {"data": "*" + kind, "found": "*" + kind}
-    compiled(tiles._weighted, here | {"weights": "*fp64"}, width=512)
-    compiled(tiles._in_registers, here, layers=tiles._layers(12), wires=12, bits=4, width=128)
-    compiled(tiles._by_bisection, here, rows=256, single=False, width=64)
-    if kind in ("fp32", "fp64"):
-        signature = here | {"mixing": "*fp64", "mixed": "*" + kind}
-        compiled(tiles._mixed, signature, height=64, depth=16, width=64)
-    sides = {"left": "*i64", "left_scale": "*fp64", "right": "*i64", "right_scale": "*fp64", "blocks": "*i64"}
-    signature = here | sides | {"parts": "*fp64"}
-    compiled(tiles._pairs, signature, differences=kind != "fp64", side=5, warps=4, lanes=32)
-compiled(tiles._add_up, {"parts": "*fp64", "totals": "*fp64"}, width=128)
+driver.set_active(Absent())
+run, JITFunction.run, names = JITFunction.run, compiled, set()
+cuda._programs = lambda data: tiles
+order, ones = np.arange(9), np.ones(9)
+for dtype in (torch.float16, torch.bfloat16, torch.float32, torch.float64):
+    data = torch.zeros((9, 300), dtype=dtype)
+    cuda.gram(data, order, ones)
+    cuda.products(data, order, ones, order[:3])
+    cuda.combine(data, order, ones)
+    cuda.mix(data, order, np.eye(9))
+    for tiles.WIDEST_NETWORK in (128, 0):
+        cuda.order_statistic(data, order, OrderStatistic(3, 6), None)
+        cuda.order_statistic(data, order, OrderStatistic(4, 5), np.eye(9))
+assert names == {"_pairs", "_add_up", "_weighted", "_mixed", "_in_registers", "_by_bisection"}, names
 """
 
 
 @pytest.mark.slow
 def test_every_kernel_compiles_for_a_gpu_that_is_not_here(tmp_path):
+    """Everything of a launch but the launch, for an H100."""
     environment = os.environ | {"TRITON_INTERPRET": "0", "TRITON_CACHE_DIR": str(tmp_path)}
     done = subprocess.run(
         [sys.executable, "-c", COMPILED], env=environment, capture_output=True, text=True, timeout=600
