@@ -19,7 +19,19 @@ import numpy as np
 from numpy.typing import NDArray
 
 from . import stream
-from .lanes import BYTES, PRODUCTS, SIDE, SQUARE, TRIANGLE, add_pairs, write_middle, write_sums
+from .lanes import (
+    BYTES,
+    PRODUCTS,
+    SIDE,
+    SQUARE,
+    TILE,
+    TRIANGLE,
+    add_pairs,
+    add_rows,
+    fetch_ahead,
+    write_middle,
+    write_sums,
+)
 from .order import OrderStatistic
 from .selection import select
 
@@ -30,10 +42,10 @@ T = TypeVar("T")
 
 TASK = 1 << 21  # values a task reads: large enough to hide the hand-over, small enough to share evenly
 CHUNK = 1 << 14  # columns whose sums are added up before they join those of the columns before
-TILE = 1 << 12  # columns of a pair of rows whose sum is made in the rows' dtype; all rows' tiles fit the cache
 NARROW = 1 << 14  # for fewer columns everything is added up in float64, and nothing is compiled for their very round
 UNROLLED = 128  # rows up to which a comparator network beats bisection; it is compiled for its very ranks
 BLOCK = 10  # weighted sums made at a time: they fill the registers
+STREAMS = 24  # rows whose columns the hardware sees coming
 LEAST = 1e-24  # a float32 sum of squares below this may have lost squares too small for float32
 LANES = 32  # columns are read in whole multiples of this
 
@@ -104,12 +116,12 @@ def addresses(block: Block) -> Order:
     return block.ctypes.data + np.arange(len(block)) * block.strides[0]
 
 
-def _written(write: Callable[[_Span, Order], T], data: Block, found: Block, start: int, stop: int) -> T:
-    """What `write(span, places)` answers; the columns that it wrote to `places` are then in `found`."""
+def _written(write: Callable[[_Span, Block], T], data: Block, found: Block, start: int, stop: int) -> T:
+    """What `write(span, out)` answers; the columns that it wrote to `out` are then in `found`."""
     span = _Span(data, start, stop)
     in_place = span.data is data and found.dtype == data.dtype
     out = found[:, start:stop] if in_place else np.empty((len(found), span.last - span.first), span.data.dtype)
-    answer = write(span, addresses(out))
+    answer = write(span, out)
     if not in_place:
         found[:, start:stop] = narrowed(out[:, : stop - start], found.dtype)
     stream.release(data, start, stop)
@@ -245,13 +257,14 @@ def combine(data: Block, order: Order, weights: Floats) -> Block:
 
 def mix(data: Block, order: Order, mixing: Floats) -> Block:
     """See `kernels.mix`."""
-    heard = (mixing != 0).any(axis=0)  # a row that weighs nothing is not read
-    order, mixing = order[heard], np.ascontiguousarray(mixing[:, heard])
+    heard = np.flatnonzero((mixing != 0).any(axis=0))  # a row that weighs nothing is not read
+    fill = -len(heard) % BLOCK
+    weights = np.ascontiguousarray(np.pad(mixing[:, heard], ((0, 0), (0, fill))))
+    order = order[np.pad(heard, (0, fill), mode="edge")] if len(heard) else heard
     mixed = np.empty((len(mixing), data.shape[1]), data.dtype)
-    factors = np.ones(len(mixing))
 
-    def write(span: _Span, out: Order) -> None:
-        _mix(span.like, span.places[order], mixing, factors, span.first, span.last, out)
+    def write(span: _Span, out: Block) -> None:
+        _mix(span.like, span.places[order], weights, span.first, span.last, out)
 
     for _ in threads.each(lambda start, stop: _written(write, data, mixed, start, stop), _spans(*data.shape)):
         pass
@@ -269,10 +282,10 @@ def order_statistic(
     network = n <= UNROLLED and data.shape[1] >= NARROW
     loop = _network_loop(n, low, high, mixing is not None) if network else select
 
-    def write(span: _Span, out: Order) -> bool:
-        rows = span.places[order]
+    def write(span: _Span, out: Block) -> bool:
+        rows, place = span.places[order], addresses(out)[0]
         # float32 sums first, and float64 ones where those overflow
-        return any(loop(span.like, rows, *way, n, low, high, span.first, span.last, out[0]) for way in ways)
+        return any(loop(span.like, rows, *way, n, low, high, span.first, span.last, place) for way in ways)
 
     spans = _spans(*data.shape)
     finite = all(list(threads.each(lambda start, stop: _written(write, data, found, start, stop), spans)))
@@ -284,7 +297,7 @@ def order_statistic(
 
 def _ways_to_mix(data: Block, mixing: Floats) -> list[tuple[Block, Floats]]:
     """Weights `(m, n)`, with rows of zeros up to a whole block, and what each sum is multiplied by; one way or two."""
-    whole = np.pad(mixing, ((0, -len(mixing) % BLOCK), (0, 0)))
+    whole = np.ascontiguousarray(np.pad(mixing, ((0, -len(mixing) % BLOCK), (0, 0))))
     exact = whole, np.ones(len(whole))
     sizes = np.abs(whole)
     longest = sizes.max(axis=1, initial=0.0)
@@ -292,7 +305,7 @@ def _ways_to_mix(data: Block, mixing: Floats) -> list[tuple[Block, Floats]]:
     shares = whole / longest[:, None]
     if data.dtype == np.float64 or data.shape[1] < NARROW or not _near_one(shares) or not _near_one(longest):
         return [exact]
-    return [(shares.astype(np.float32), longest.astype(np.float32)), exact]
+    return [(shares.astype(np.float32, order="C"), longest.astype(np.float32)), exact]
 
 
 def _near_one(numbers: Floats) -> bool:
@@ -345,17 +358,17 @@ def _pair_loop(kind: int, exact: bool) -> Any:
 
 
 @jit
-def _mix(like: Block, rows: Order, weights: Floats, factors: Floats, start: int, stop: int, out: Order) -> None:
-    step = BYTES // like.itemsize
-    broad = 4 * step
-    for low in range(start, stop, 16 * broad):  # so that the next sum of the same columns finds them in the cache
-        high = min(low + 16 * broad, stop)
-        whole = high - (high - low) % broad
-        for i in range(len(factors)):
-            for c in range(low, whole, broad):
-                write_sums(like, rows, c, weights, factors, i, 1, 4, out, c - start)
-            for c in range(whole, high, step):
-                write_sums(like, rows, c, weights, factors, i, 1, 1, out, c - start)
+def _mix(like: Block, rows: Order, weights: Floats, start: int, stop: int, out: Block) -> None:
+    totals = np.empty(TILE)
+    for low in range(start, stop, TILE):
+        high = min(low + TILE, stop)
+        for i in range(len(weights)):
+            totals[:] = 0.0
+            for k in range(0, len(rows), BLOCK):
+                add_rows(like, rows, weights[i], k, BLOCK, low, high, totals)
+            target = out[i, low - start : high - start]
+            for c in range(len(target)):
+                target[c] = totals[c]
 
 
 @functools.cache
@@ -377,6 +390,8 @@ def _network_loop(n: int, low: int, high: int, mixed: bool) -> Any:
     ) -> bool:
         finite = True
         for c in range(start, stop, BYTES // like.itemsize):
+            if n > STREAMS:
+                fetch_ahead(like, rows, c)
             finite &= write_middle(like, rows, c, n, low, high, out, c - start)
         return finite
 
@@ -398,8 +413,10 @@ def _network_loop(n: int, low: int, high: int, mixed: bool) -> Any:
         sums = np.empty((len(factors), step), like.dtype)
         places = np.intp(sums.ctypes.data) + np.arange(len(factors)) * BYTES
         for c in range(start, stop, step):
+            if n > STREAMS:
+                fetch_ahead(like, rows, c)
             for i in range(0, len(factors), BLOCK):
-                write_sums(like, rows, c, weights, factors, i, BLOCK, 1, places, 0)
+                write_sums(like, rows, c, weights, factors, i, BLOCK, places)
             finite &= write_middle(like, places, 0, n, low, high, out, c - start)
         return finite & (len(sums) > 0)  # an array lives until it is last named: its address alone does not keep it
 

@@ -21,6 +21,8 @@ from .order import network
 
 BYTES = 64  # of a vector: one cache line, and the widest registers there are
 SIDE = 5  # rows to a side of a block of pairs: 25 sums and what they are made of fill the registers
+TILE = 1 << 12  # columns that all rows are read at before the next ones: a pair's sum there is made in the rows' dtype
+AHEAD = 2  # vectors by which columns are fetched before they are read
 SHORT_SUM = 10  # float32 products added up before their sum joins the others: fewer roundings in a row
 
 COLUMNS = 32  # whose 16-bit digits fill a vector
@@ -45,6 +47,7 @@ class _Lanes:
 
     def element(self, array_type: Any, array: Any, position: Any) -> Any:
         """The pointer to an element of a contiguous array."""
+        assert array_type.layout == "C", array_type
         return self.builder.gep(self.context.make_array(array_type)(self.context, self.builder, array).data, [position])
 
     def length(self, array_type: Any, array: Any) -> Any:
@@ -61,6 +64,14 @@ class _Lanes:
         value = self.builder.load(self._pointer(address, column))
         value.align = self.size
         return value
+
+    def fetch(self, address: Any, column: Any) -> None:
+        """Have a row's values from a column on brought to the cache, whether there are such or not."""
+        byte, flag = ir.IntType(8).as_pointer(), ir.IntType(32)
+        kind = ir.FunctionType(ir.VoidType(), [byte, flag, flag, flag])
+        prefetch = cgutils.get_or_insert_function(self.builder.module, kind, "llvm.prefetch.p0")
+        place = self.builder.bitcast(self._pointer(address, column), byte)
+        self.builder.call(prefetch, [place, *(ir.Constant(flag, number) for number in (0, 2, 1))])
 
     def store(self, value: Any, address: Any, column: Any) -> None:
         """Write a vector to a row from a column on."""
@@ -144,6 +155,9 @@ def add_pairs(
                 [lanes.widened(x) if wide else x for x in (lanes.load(address, here) for address in places)]
                 for places in (a_at, b_at)
             )
+            if within:  # the one block of these rows that every tile has
+                for address in a_at:
+                    lanes.fetch(address, lanes.plus(here, TILE))
             for p, q in pairs:
                 if product:
                     lanes.add_product(a[p], b[q], found[p, q])
@@ -163,57 +177,91 @@ def add_pairs(
 
 @instructions
 def write_sums(
-    typing: Any, like: Any, rows: Any, column: Any, weights: Any, scale: Any, first: Any, height: Any, width: Any,
-    out: Any, at: Any,
-) -> Any:  # fmt: skip
-    """Write weighted sums of the rows' columns, `width` vectors from `column` on, to the rows `out` from `at` on.
+    typing: Any, like: Any, rows: Any, column: Any, weights: Any, scale: Any, first: Any, height: Any, out: Any
+) -> Any:
+    """Write weighted sums of a vector of the rows' columns to the beginnings of the rows `out`.
 
     The sums are those of the weights' rows `first` to `first + height`, times `scale` of the row. With float64 weights
     and scale all is done in float64, with float32 ones in float32: `SHORT_SUM` products at a time, then their sums.
     """
-    tall, broad = height.literal_value, width.literal_value
+    heights = range(height.literal_value)
     quick = weights.dtype == types.float32
-    signature = types.none(like, rows, column, weights, scale, first, height, width, out, at)
-    cells = [(p, k) for p in range(tall) for k in range(broad)]
+    signature = types.none(like, rows, column, weights, scale, first, height, out)
 
     def generate(context: Any, builder: Any, _: Any, values: Any) -> Any:
-        places, begin, matrix, factors, top, targets, target = (values[k] for k in (1, 2, 3, 4, 5, 8, 9))
+        places, begin, matrix, factors, top, targets = (values[k] for k in (1, 2, 3, 4, 5, 7))
         lanes = _Lanes(context, builder, like)
-        count = lanes.length(rows, places)
+        count, zero = lanes.length(rows, places), ir.Constant(INDEX, 0)
+        nothing = ir.Constant(lanes.vector if quick else lanes.wide, None)
 
-        def add(row: Any, sums: Any) -> None:
-            place = builder.load(lanes.element(rows, places, row))
-            x = [lanes.load(place, lanes.plus(begin, k * lanes.count)) for k in range(broad)]
-            x = x if quick else [lanes.widened(value) for value in x]
-            for p in range(tall):
-                position = builder.add(builder.mul(lanes.plus(top, p), count), row)
-                weight = lanes.everywhere(builder.load(lanes.element(weights, matrix, position)))
-                for k in range(broad):
-                    lanes.add_product(weight, x[k], sums[p, k])
+        def add(start: Any, stop: Any, sums: list[Any]) -> None:
+            with cgutils.for_range_slice(builder, start, stop, ir.Constant(INDEX, 1)) as (row, _):
+                x = lanes.load(builder.load(lanes.element(rows, places, row)), begin)
+                x = x if quick else lanes.widened(x)
+                for p in heights:
+                    position = builder.add(builder.mul(lanes.plus(top, p), count), row)
+                    weight = builder.load(lanes.element(weights, matrix, position))
+                    lanes.add_product(lanes.everywhere(weight), x, sums[p])
 
-        zero = ir.Constant(lanes.vector if quick else lanes.wide, None)
-        totals = {cell: lanes.variable(zero) for cell in cells}
+        totals = [lanes.variable(nothing) for _ in heights]
         if quick:
             short = ir.Constant(INDEX, SHORT_SUM)
-            with cgutils.for_range_slice(builder, ir.Constant(INDEX, 0), count, short) as (start, _):
-                sums = {cell: lanes.variable(zero) for cell in cells}
+            with cgutils.for_range_slice(builder, zero, count, short) as (start, _):
                 stop = builder.add(start, short)
                 stop = builder.select(builder.icmp_signed("<", stop, count), stop, count)
-                with cgutils.for_range_slice(builder, start, stop, ir.Constant(INDEX, 1)) as (row, _):
-                    add(row, sums)
-                for cell in cells:
-                    total = builder.fadd(builder.load(totals[cell]), builder.load(sums[cell]))
-                    builder.store(total, totals[cell])
+                sums = [lanes.variable(nothing) for _ in heights]
+                add(start, stop, sums)
+                for total, own in zip(totals, sums, strict=True):
+                    builder.store(builder.fadd(builder.load(total), builder.load(own)), total)
         else:
-            with cgutils.for_range(builder, count) as loop:
-                add(loop.index, totals)
-        for p in range(tall):
+            add(zero, count, totals)
+        for p, total in enumerate(totals):
             place = builder.load(lanes.element(out, targets, lanes.plus(top, p)))
-            factor = lanes.everywhere(builder.load(lanes.element(scale, factors, lanes.plus(top, p))))
-            for k in range(broad):
-                total = builder.fmul(factor, builder.load(totals[p, k]))
-                total = total if quick else lanes.narrowed(total)
-                lanes.store(total, place, lanes.plus(target, k * lanes.count))
+            factor = builder.load(lanes.element(scale, factors, lanes.plus(top, p)))
+            found = builder.fmul(lanes.everywhere(factor), builder.load(total))
+            lanes.store(found if quick else lanes.narrowed(found), place, zero)
+        return context.get_dummy_value()
+
+    return signature, generate
+
+
+@instructions
+def add_rows(
+    typing: Any, like: Any, rows: Any, weights: Any, first: Any, count: Any, start: Any, stop: Any, totals: Any
+) -> Any:
+    """Add `count` rows from `first` on, times their weights, to float64 `totals` of the columns `start` to `stop`."""
+    several = range(count.literal_value)
+    signature = types.none(like, rows, weights, first, count, start, stop, totals)
+
+    def generate(context: Any, builder: Any, _: Any, values: Any) -> Any:
+        places, factors, top, begin, end, sums = (values[k] for k in (1, 2, 3, 5, 6, 7))
+        lanes = _Lanes(context, builder, like)
+        at = [builder.load(lanes.element(rows, places, lanes.plus(top, p))) for p in several]
+        weight = [lanes.everywhere(builder.load(lanes.element(weights, factors, lanes.plus(top, p)))) for p in several]
+        with cgutils.for_range_slice(builder, begin, end, lanes.step) as (column, _):
+            entry = lanes.element(totals, sums, builder.sub(column, begin))
+            entry = builder.bitcast(entry, lanes.wide.as_pointer())
+            before = builder.load(entry)
+            before.align = 8
+            total = lanes.variable(before)
+            for p in several:
+                lanes.add_product(weight[p], lanes.widened(lanes.load(at[p], column)), total)
+            builder.store(builder.load(total), entry).align = 8
+        return context.get_dummy_value()
+
+    return signature, generate
+
+
+@instructions
+def fetch_ahead(typing: Any, like: Any, rows: Any, column: Any) -> Any:
+    """Have the columns that are soon to be read brought to the cache: hardware foresees few rows' reading at a time."""
+    signature = types.none(like, rows, column)
+
+    def generate(context: Any, builder: Any, _: Any, values: Any) -> Any:
+        lanes = _Lanes(context, builder, like)
+        soon = lanes.plus(values[2], AHEAD * lanes.count)
+        with cgutils.for_range(builder, lanes.length(rows, values[1])) as loop:
+            lanes.fetch(builder.load(lanes.element(rows, values[1], loop.index)), soon)
         return context.get_dummy_value()
 
     return signature, generate

@@ -65,7 +65,7 @@ def _select(
         for at in range(0, COLUMNS, step):
             if len(factors):
                 for i in range(0, len(factors), 10):
-                    write_sums(like, rows, column + at, weights, factors, i, 10, 1, places, at)
+                    write_sums(like, rows, column + at, weights, factors, i, 10, places + at * like.itemsize)
             else:
                 for i in range(n):
                     copy_vector(like, rows[i], column + at, places[i], at)

@@ -64,7 +64,7 @@ def cut(request, monkeypatch):
     """Small chunks and tiles, so that their edges are met."""
     if request.param == "many chunks":
         monkeypatch.setattr(cpu, "CHUNK", 64)
-        monkeypatch.setattr(cpu, "TILE", 64)
+        monkeypatch.setattr(cpu, "TASK", 64)
         monkeypatch.setattr(cuda, "TILE", 64)
 
 
@@ -135,6 +135,7 @@ def test_the_number_of_threads_changes_no_bit(monkeypatch):
     rows = matrix("plain", 42, 6, 5000, "float32")
     order, scale, mixing = np.arange(6), np.ones(6), np.random.default_rng(43).uniform(size=(6, 6))
     monkeypatch.setattr(cpu, "CHUNK", 640)
+    monkeypatch.setattr(cpu, "TASK", 640)
     found = []
     for threads in (1, 2, 7):
         with ThreadPoolExecutor(threads) as pool:
@@ -150,6 +151,7 @@ def test_the_number_of_threads_changes_no_bit(monkeypatch):
 
 def test_calls_from_several_threads_at_once_agree(monkeypatch):
     monkeypatch.setattr(cpu, "CHUNK", 640)
+    monkeypatch.setattr(cpu, "TASK", 640)
     rounds = [matrix("plain", seed, 9, 3000, "float32") for seed in range(8)]
     expected = [krum(rows, f=2) for rows in rounds]
     monkeypatch.setattr(cpu.threads, "pool", None)  # made by whoever comes first
@@ -178,7 +180,7 @@ import os, warnings
 import numpy as np
 from hawthorn.strategies import krum
 from hawthorn.strategies.kernels import cpu
-cpu.CHUNK = 640
+cpu.CHUNK = cpu.TASK = 640
 rows = np.random.default_rng(45).normal(size=(9, 3000))
 expected = krum(rows, f=2)
 warnings.simplefilter("ignore")  # newer Pythons warn of threads that the fork leaves behind, which is the point
