@@ -32,7 +32,7 @@ import numpy as np
 from hawthorn.strategies import Defense
 from hawthorn.strategies.contract import RULES
 seconds = {"": time.perf_counter() - started}
-rows = np.random.default_rng(0).standard_normal((n, 5000), dtype=np.float32)
+rows = np.random.default_rng(0).standard_normal((n, 20_000), dtype=np.float32)
 for use in uses:
     started = time.perf_counter()
     RULES[use](rows, f=n // 5) if use in RULES else Defense.parse(use, f=n // 5)(rows)

@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 from . import stream
 from .lanes import (
     BYTES,
+    COLUMNS,
     PRODUCTS,
     SIDE,
     SQUARE,
@@ -42,8 +43,9 @@ T = TypeVar("T")
 
 TASK = 1 << 21  # values a task reads: large enough to hide the hand-over, small enough to share evenly
 CHUNK = 1 << 14  # columns whose sums are added up before they join those of the columns before
-NARROW = 1 << 14  # for fewer columns everything is added up in float64, and nothing is compiled for their very round
+NARROW = 1 << 14  # fewer columns take no time: distances are exact from the start, and NumPy puts them in order
 UNROLLED = 128  # rows up to which a comparator network beats bisection; it is compiled for its very ranks
+MIXED_AT_ONCE = 24  # rows up to which their weighted sums are unrolled too
 BLOCK = 10  # weighted sums made at a time: they fill the registers
 STREAMS = 24  # rows whose columns the hardware sees coming
 LEAST = 1e-24  # a float32 sum of squares below this may have lost squares too small for float32
@@ -276,16 +278,24 @@ def order_statistic(
 ) -> tuple[Block, NDArray[np.bool_]]:
     """See `kernels.order_statistic`."""
     low, high = statistic.low, statistic.high
+    if data.shape[1] < NARROW:
+        rows = widened(data[order] if mixing is None else mix(data, order, mixing))
+        share = 0.5 ** (high - low - 1).bit_length()  # of each value: a sum of the largest floats would overflow
+        with np.errstate(invalid="ignore"):  # what is not finite is told
+            middle = (np.sort(rows, axis=0)[low:high] * np.float64(share)).sum(axis=0) / (share * (high - low))
+        return narrowed(middle, data.dtype), ~np.isfinite(rows).all(axis=1)
     found = np.empty((1, data.shape[1]), data.dtype)
     ways = _ways_to_mix(data, np.empty((0, 0)) if mixing is None else mixing)
     n = len(order) if mixing is None else len(mixing)
-    network = n <= UNROLLED and data.shape[1] >= NARROW
-    loop = _network_loop(n, low, high, mixing is not None) if network else select
+    loop: Any = functools.partial(select, n, low, high)
+    if n <= UNROLLED:
+        loop = _network_loop(n, low, high, 0 if mixing is None else len(order))
 
     def write(span: _Span, out: Block) -> bool:
-        rows, place = span.places[order], addresses(out)[0]
+        scratch = np.empty((n + BLOCK, COLUMNS), span.data.dtype)
+        given = span.like, span.places[order], scratch, addresses(scratch)
         # float32 sums first, and float64 ones where those overflow
-        return any(loop(span.like, rows, *way, n, low, high, span.first, span.last, place) for way in ways)
+        return any(loop(*given, *way, span.first, span.last, addresses(out)[0]) for way in ways)
 
     spans = _spans(*data.shape)
     finite = all(list(threads.each(lambda start, stop: _written(write, data, found, start, stop), spans)))
@@ -303,7 +313,7 @@ def _ways_to_mix(data: Block, mixing: Floats) -> list[tuple[Block, Floats]]:
     longest = sizes.max(axis=1, initial=0.0)
     longest[longest == 0] = 1.0
     shares = whole / longest[:, None]
-    if data.dtype == np.float64 or data.shape[1] < NARROW or not _near_one(shares) or not _near_one(longest):
+    if data.dtype == np.float64 or not _near_one(shares) or not _near_one(longest):
         return [exact]
     return [(shares.astype(np.float32, order="C"), longest.astype(np.float32)), exact]
 
@@ -372,18 +382,19 @@ def _mix(like: Block, rows: Order, weights: Floats, start: int, stop: int, out: 
 
 
 @functools.cache
-def _network_loop(n: int, low: int, high: int, mixed: bool) -> Any:
-    """The loop that does what `select` does, for `n` rows and these ranks alone."""
+def _network_loop(n: int, low: int, high: int, mixed_of: int) -> Any:
+    """What does the work of `select` for `n` rows and these ranks alone; `mixed_of` so many rows, or of none: as they are."""
+
+    at_once = mixed_of == n <= MIXED_AT_ONCE
 
     @jit
     def middle(
         like: Block,
         rows: Order,
+        scratch: Block,
+        places: Order,
         weights: Block,
-        factors: Floats,
-        n_: int,
-        low_: int,
-        high_: int,
+        factors: Block,
         start: int,
         stop: int,
         out: int,
@@ -392,32 +403,28 @@ def _network_loop(n: int, low: int, high: int, mixed: bool) -> Any:
         for c in range(start, stop, BYTES // like.itemsize):
             if n > STREAMS:
                 fetch_ahead(like, rows, c)
-            finite &= write_middle(like, rows, c, n, low, high, out, c - start)
+            finite &= write_middle(like, rows, c, weights, factors, n, low, high, at_once, out, c - start)
         return finite
 
     @jit
     def middle_of_sums(
         like: Block,
         rows: Order,
+        scratch: Block,
+        places: Order,
         weights: Block,
-        factors: Floats,
-        n_: int,
-        low_: int,
-        high_: int,
+        factors: Block,
         start: int,
         stop: int,
         out: int,
     ) -> bool:
         finite = True
-        step = BYTES // like.itemsize
-        sums = np.empty((len(factors), step), like.dtype)
-        places = np.intp(sums.ctypes.data) + np.arange(len(factors)) * BYTES
-        for c in range(start, stop, step):
+        for c in range(start, stop, BYTES // like.itemsize):
             if n > STREAMS:
                 fetch_ahead(like, rows, c)
             for i in range(0, len(factors), BLOCK):
                 write_sums(like, rows, c, weights, factors, i, BLOCK, places)
-            finite &= write_middle(like, places, 0, n, low, high, out, c - start)
-        return finite & (len(sums) > 0)  # an array lives until it is last named: its address alone does not keep it
+            finite &= write_middle(like, places, 0, weights, factors, n, low, high, False, out, c - start)
+        return finite
 
-    return middle_of_sums if mixed else middle
+    return middle if at_once or not mixed_of else middle_of_sums

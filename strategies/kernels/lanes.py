@@ -99,8 +99,8 @@ class _Lanes:
         return value if value.type == self.wide else self.builder.fpext(value, self.wide)
 
     def narrowed(self, value: Any) -> Any:
-        """A vector of float64 in the rows' dtype."""
-        return value if self.double else self.builder.fptrunc(value, self.vector)
+        """A vector in the rows' dtype."""
+        return value if value.type == self.vector else self.builder.fptrunc(value, self.vector)
 
     def everywhere(self, value: Any) -> Any:
         """A vector that holds one number in all lanes."""
@@ -219,7 +219,7 @@ def write_sums(
             place = builder.load(lanes.element(out, targets, lanes.plus(top, p)))
             factor = builder.load(lanes.element(scale, factors, lanes.plus(top, p)))
             found = builder.fmul(lanes.everywhere(factor), builder.load(total))
-            lanes.store(found if quick else lanes.narrowed(found), place, zero)
+            lanes.store(lanes.narrowed(found), place, zero)
         return context.get_dummy_value()
 
     return signature, generate
@@ -268,24 +268,43 @@ def fetch_ahead(typing: Any, like: Any, rows: Any, column: Any) -> Any:
 
 
 @instructions
-def write_middle(typing: Any, like: Any, rows: Any, column: Any, n: Any, low: Any, high: Any, out: Any, at: Any) -> Any:
+def write_middle(
+    typing: Any, like: Any, rows: Any, column: Any, weights: Any, scale: Any, n: Any, low: Any, high: Any, mixed: Any,
+    out: Any, at: Any,
+) -> Any:  # fmt: skip
     """Write the mean of the values ranked `low` to `high` of a vector of columns to the row `out` from `at` on.
 
-    Tells whether all values were finite. The rows' comparator network is unrolled: their values meet in registers.
+    The values are those of the `n` rows, or where they are `mixed` of `n` weighted sums of them, made as in
+    `write_sums`. Tells whether all were finite. All is unrolled: values meet in registers.
     """
-    count, least, most = n.literal_value, low.literal_value, high.literal_value
-    signature = types.boolean(like, rows, column, n, low, high, out, at)
+    count, least, most, own = n.literal_value, low.literal_value, high.literal_value, not mixed.literal_value
+    quick = weights.dtype == types.float32
+    signature = types.boolean(like, rows, column, weights, scale, n, low, high, mixed, out, at)
 
     def generate(context: Any, builder: Any, _: Any, values: Any) -> Any:
-        places, begin, target, position = (values[k] for k in (1, 2, 6, 7))
+        places, begin, matrix, factors, target, position = (values[k] for k in (1, 2, 3, 4, 9, 10))
         lanes = _Lanes(context, builder, like)
         zero = ir.Constant(lanes.vector, None)
+
+        def number(kind: Any, array: Any, place: int) -> Any:
+            return builder.load(lanes.element(kind, array, ir.Constant(INDEX, place)))
+
+        def weighted_sum(row: int) -> Any:
+            total = None
+            for start in range(0, count, SHORT_SUM):
+                part = lanes.variable(ir.Constant(x[0].type, None))
+                for k in range(start, min(start + SHORT_SUM, count)):
+                    lanes.add_product(lanes.everywhere(number(weights, matrix, row * count + k)), x[k], part)
+                total = builder.load(part) if total is None else builder.fadd(total, builder.load(part))
+            return lanes.narrowed(builder.fmul(lanes.everywhere(number(scale, factors, row)), total))
+
+        x = [lanes.load(number(rows, places, k), begin) for k in range(count)]
+        if not own:
+            x = x if quick else [lanes.widened(value) for value in x]
+            x = [weighted_sum(row) for row in range(count)]
         check = lanes.variable(zero)
-        x: list[Any] = []
-        for k in range(count):
-            place = builder.load(lanes.element(rows, places, ir.Constant(INDEX, k)))
-            x.append(lanes.load(place, begin))
-            lanes.add_product(x[k], zero, check)  # NaN from the first value on that is not finite
+        for value in x:
+            lanes.add_product(value, zero, check)  # NaN from the first value on that is not finite
         for a, b in network(count, least, most).tolist():
             less = builder.fcmp_ordered("<", x[a], x[b])
             x[a], x[b] = builder.select(less, x[a], x[b]), builder.select(less, x[b], x[a])

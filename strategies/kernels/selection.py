@@ -17,49 +17,65 @@ from .lanes import BYTES, COLUMNS, copy_vector, write_ranked, write_sums
 Block = NDArray[Any]
 Order = NDArray[np.intp]
 
-BITS = {np.dtype(np.float32): np.empty(0, np.uint32), np.dtype(np.float64): np.empty(0, np.uint64)}
-MOST = 1 << 16  # rows: counts are made in sixteen bits
+BITS = {np.dtype(np.float32): np.uint32, np.dtype(np.float64): np.uint64}
+MOST = (1 << 16) - 1  # rows: counts are made in sixteen bits
 FEW = 64  # keys of a column that are put in order one by one
 
 jit: Any = numba.njit(cache=True, nogil=True, error_model="numpy")
 
 
 def select(
-    like: Block,
-    rows: Order,
-    weights: Block,
-    factors: Block,
     n: int,
     low: int,
     high: int,
+    like: Block,
+    rows: Order,
+    held: Block,
+    places: Order,
+    weights: Block,
+    factors: Block,
     start: int,
     stop: int,
     out: int,
 ) -> bool:
-    """Write the mean of the values ranked `low` to `high` of `n` rows, or sums of rows; tells if all are finite."""
-    return _select(like, BITS[like.dtype], rows, weights, factors, n, low, high, start, stop, out)
+    """Write the mean of the values ranked `low` to `high` of `n` rows, or of weighted sums of them, if there are weights.
+
+    `held` is room for the values of some columns, `places` are its rows' addresses, and `out` is where to write. Tells
+    whether all values were finite.
+    """
+    if n > MOST:
+        raise ValueError(f"order statistics take up to {MOST} rows, got {n}")
+    bits = BITS[like.dtype]
+    ends = np.empty((3, COLUMNS), like.dtype)  # the values of the first and the last rank, and the mean
+    keys, digits = np.empty((n, COLUMNS), bits), np.empty((n, COLUMNS), np.uint16)
+    return _select(
+        like, rows, held, held.view(bits), places, weights, factors, low, high, start, stop, out,
+        keys, digits, ends, ends.view(bits), ends.ctypes.data + ends.strides[0] * 2,
+    )  # fmt: skip
 
 
 @jit
 def _select(
     like: Block,
-    bits: Block,
     rows: Order,
+    held: Block,
+    held_bits: Block,
+    places: Order,
     weights: Block,
     factors: Block,
-    n: int,
     low: int,
     high: int,
     start: int,
     stop: int,
     out: int,
+    keys: Block,
+    digits: Block,
+    ends: Block,
+    ends_bits: Block,
+    mean: int,
 ) -> bool:
     step = BYTES // like.itemsize
-    held = np.empty((max(n, len(factors)), COLUMNS), like.dtype)
-    places = np.intp(held.ctypes.data) + np.arange(len(held)) * (COLUMNS * like.itemsize)
-    keys, digits = np.empty((n, COLUMNS), bits.dtype), np.empty((n, COLUMNS), np.uint16)
-    least, most = np.empty(COLUMNS, bits.dtype), np.empty(COLUMNS, bits.dtype)
-    mean = np.empty(COLUMNS, like.dtype)
+    n = len(keys)
     finite = True
     for column in range(start, stop, COLUMNS):
         for at in range(0, COLUMNS, step):
@@ -69,32 +85,42 @@ def _select(
             else:
                 for i in range(n):
                     copy_vector(like, rows[i], column + at, places[i], at)
-        finite &= _make_keys(held, held.view(bits.dtype), keys, digits)
-        _find(keys, digits, low, least)
-        if high - low > 1:
-            _find(keys, digits, high - 1, most)
-        else:
-            most[:] = least
-        _mean_between(held[:n], low, high, _floats(least, like), _floats(most, like), mean)
+        finite &= _make_keys(held, held_bits, keys, digits)
+        for end in range(2):
+            if end == 0 or high - low > 1:
+                _find(keys, digits, high - 1 if end else low, ends_bits[end])
+                _turn_back(ends_bits[end])
+            else:  # one by one: an assignment of arrays would compile for seconds
+                for c in range(COLUMNS):
+                    ends[1, c] = ends[0, c]
+        _mean_between(held[:n], low, high, ends[0], ends[1], ends[2])
         for at in range(0, COLUMNS, step):
-            copy_vector(like, np.intp(mean.ctypes.data), at, out, column - start + at)
+            copy_vector(like, mean, at, out, column - start + at)
     return finite
 
 
 @jit
 def _make_keys(held: Block, held_bits: Block, keys: Block, digits: Block) -> bool:
     """Write the floats' bits in the order of the floats, and the first sixteen; tells whether all are finite."""
-    first = keys.dtype.type(8 * keys.itemsize - 16)
-    sign = keys.dtype.type(1) << keys.dtype.type(8 * keys.itemsize - 1)
-    zero, all_ones = keys.dtype.type(0), ~keys.dtype.type(0)
+    size = np.uint64(8 * keys.itemsize)
+    one, sixteen = np.uint64(1), np.uint64(16)
     wrong = 0
     for i in range(len(keys)):
         values, source, target, digit = held[i], held_bits[i], keys[i], digits[i]
         for c in range(COLUMNS):
-            target[c] = source[c] ^ (all_ones if source[c] & sign != zero else sign)
-            digit[c] = target[c] >> first
+            negative = source[c] >> (size - one)
+            target[c] = ~source[c] if negative else source[c] | (one << (size - one))
+            digit[c] = target[c] >> (size - sixteen)
             wrong |= not (abs(values[c]) < np.inf)
     return wrong == 0
+
+
+@jit
+def _turn_back(keys: Block) -> None:
+    """Make keys the bits of their floats again."""
+    size, one = np.uint64(8 * keys.itemsize), np.uint64(1)
+    for c in range(COLUMNS):
+        keys[c] = keys[c] ^ (one << (size - one)) if keys[c] >> (size - one) else ~keys[c]
 
 
 @jit
@@ -104,33 +130,34 @@ def _find(keys: Block, digits: Block, rank: int, found: Block) -> None:
     Few keys of a column begin with the same sixteen bits, so that these few are put in order. Where they are many, as
     where values are equal, the next sixteen bits are found like the first.
     """
-    number = keys.dtype.type
-    sixteen = number(16)
-    n = len(keys)
+    n, sixteen = len(keys), np.uint64(16)
     part = np.empty(COLUMNS, np.uint16)
-    write_ranked(digits, n, rank, part)
-    few = np.empty((COLUMNS, FEW), keys.dtype)
-    if _gather(keys, digits, part, rank, few, found):
-        return
-    for c in range(COLUMNS):
-        found[c] = part[c]
-    others = np.empty((n, COLUMNS), np.uint16)
-    for shift in range(8 * keys.itemsize - 32, -1, -16):
-        for i in range(n):
-            key, digit = keys[i], others[i]
-            for c in range(COLUMNS):
-                shifted = key[c] >> number(shift)
-                above = shifted >> sixteen
-                outside = np.uint16(0) if above < found[c] else np.uint16(0xFFFF)
-                digit[c] = np.uint16(shifted) if above == found[c] else outside
+    others = digits
+    for shift in range(8 * keys.itemsize - 16, -1, -16):
+        if shift < 8 * keys.itemsize - 16:
+            if shift == 8 * keys.itemsize - 32:
+                others = np.empty((n, COLUMNS), np.uint16)
+            for i in range(n):
+                key, digit = keys[i], others[i]
+                for c in range(COLUMNS):
+                    shifted = key[c] >> np.uint64(shift)
+                    above = shifted >> sixteen
+                    outside = np.uint16(0) if above < found[c] else np.uint16(0xFFFF)
+                    digit[c] = np.uint16(shifted) if above == found[c] else outside
         write_ranked(others, n, rank, part)
+        if shift == 8 * keys.itemsize - 16:
+            if _gather(keys, digits, part, rank, found):
+                return
+            for c in range(COLUMNS):
+                found[c] = 0
         for c in range(COLUMNS):
-            found[c] = (found[c] << sixteen) | number(part[c])
+            found[c] = (found[c] << sixteen) | np.uint64(part[c])
 
 
 @jit
-def _gather(keys: Block, digits: Block, part: Block, rank: int, few: Block, found: Block) -> bool:
+def _gather(keys: Block, digits: Block, part: Block, rank: int, found: Block) -> bool:
     """Write the key ranked `rank` of each column, if few keys begin with its sixteen bits; tells whether that is so."""
+    few = np.empty((COLUMNS, FEW), keys.dtype)
     counts, below = np.zeros(COLUMNS, np.int64), np.zeros(COLUMNS, np.uint16)
     for i in range(len(keys)):
         digit = digits[i]
@@ -155,16 +182,6 @@ def _gather(keys: Block, digits: Block, part: Block, rank: int, few: Block, foun
     for c in range(COLUMNS):
         found[c] = few[c, rank - np.int64(below[c])]
     return True
-
-
-@jit
-def _floats(keys: Block, like: Block) -> Block:
-    """The floats of which these are the keys."""
-    sign = keys.dtype.type(1) << keys.dtype.type(8 * keys.itemsize - 1)
-    zero = keys.dtype.type(0)
-    for c in range(COLUMNS):
-        keys[c] = keys[c] ^ sign if keys[c] & sign != zero else ~keys[c]
-    return keys.view(like.dtype)
 
 
 @jit
