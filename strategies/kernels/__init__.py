@@ -21,6 +21,7 @@ Floats = NDArray[np.float64]
 Order = NDArray[np.intp]
 
 __all__ = [
+    "LostColumnsError",
     "OrderStatistic",
     "columns",
     "combine",
@@ -33,6 +34,10 @@ __all__ = [
     "products",
     "sharded",
 ]
+
+
+class LostColumnsError(ConnectionError):
+    """Columns that no worker of a cluster holds and that cannot be had again, or for which no worker can be had."""
 
 
 def sharded(data: Any) -> bool:

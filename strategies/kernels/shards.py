@@ -23,7 +23,7 @@ import ray
 from numpy.typing import DTypeLike, NDArray
 from ray import exceptions
 
-from . import cpu
+from . import LostColumnsError, cpu
 
 Floats = NDArray[np.float64]
 Order = NDArray[np.intp]
@@ -43,10 +43,6 @@ GONE = (
 )
 
 log = logging.getLogger(__name__)
-
-
-class LostColumnsError(ConnectionError):
-    """Columns that no worker holds and that cannot be had again, or for which no worker can be had."""
 
 
 class Columns:
