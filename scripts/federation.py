@@ -115,7 +115,8 @@ class Federation:
             if self.audit:
                 self.audit(record)
 
-        return RobustStrategy(plain, self.defense, observers=[observer])
+        memory, spool = self.settings.memory or None, self.settings.spool or None
+        return RobustStrategy(plain, self.defense, observers=[observer], memory=memory, spool=spool)
 
     def _evaluation(self, run: Run, watch: Watch) -> Callable[[int, ArrayRecord], MetricRecord | None]:
         model = self.task.model(self.settings.seed)

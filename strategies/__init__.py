@@ -14,6 +14,7 @@ from .updates import Updates
 
 if TYPE_CHECKING:
     from .flower import RobustStrategy, RoundRecord
+    from .kernels.shards import Shards as Shards  # left out of __all__, because Ray is an extra
 
 __all__ = [
     "Defense",
@@ -43,6 +44,10 @@ def __getattr__(name: str) -> Any:
         from . import flower
 
         return getattr(flower, name)
+    if name == "Shards":
+        from .kernels.shards import Shards
+
+        return Shards
     for table in _TABLES:
         if name in table:
             return table[name]

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import math
 import re
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
 from . import kernels
 from .errors import SettingError, UpdateError
-from .kernels import stream
+from .kernels import LostColumnsError, stream
+
+if TYPE_CHECKING:
+    from .kernels.shards import Shards
 
 Floats = NDArray[np.float64]
 
@@ -33,6 +36,10 @@ class Updates:
     begins another round in the same memory. Above `memory`, in bytes or text such as "1 GB", the rows lie in a mapped
     file in the directory `spool` that is gone with the process; a disk without room for it raises `SettingError`.
 
+    With `shards`, their columns lie with so many workers of the Ray cluster that the caller has joined, and only the
+    next row is here. A cluster without room raises `SettingError`; `LostColumnsError`, from any use but `clear`, says
+    that a worker died and the rows with it.
+
     >>> updates = Updates(capacity=3, width=2)
     >>> for row in ([3.0, 4.0], [0.0, 0.0]):
     ...     updates.next[:] = row
@@ -49,16 +56,20 @@ class Updates:
         *,
         memory: int | str | None = None,
         spool: str | None = None,
+        shards: int | None = None,
     ) -> None:
-        budget = None if memory is None else byte_count(memory)
+        check_place(memory, spool, shards)
+        self.capacity, self.width, self.dtype = capacity, width, np.dtype(dtype)
+        here = capacity if shards is None else 1
         try:
-            self._matrix = stream.matrix(capacity, width, dtype, budget, spool)
+            self._matrix = stream.matrix(here, width, dtype, None if memory is None else byte_count(memory), spool)
         except OSError as error:
-            enough = math.ceil(capacity * width * np.dtype(dtype).itemsize / 1e6)
+            enough = math.ceil(capacity * width * self.dtype.itemsize / 1e6)
             raise SettingError(
                 f"no room for the updates of {capacity} clients: {error.strerror}; free some, write the directory of a "
                 f"larger disk as spool, or a memory of at least '{enough} MB'"
             ) from error
+        self._shards = None if shards is None else _empty_shards(capacity, width, self.dtype, shards)
         self.n = 0
         self._group = SPOOLED_GROUP if isinstance(self._matrix, np.memmap) else GROUP
         self._measured = 0
@@ -69,43 +80,38 @@ class Updates:
         return f"<{self.n} of {self.capacity} updates>"
 
     @property
-    def capacity(self) -> int:
-        """How many rows there is room for."""
-        return len(self._matrix)
-
-    @property
-    def width(self) -> int:
-        """The length of a row."""
-        return self._matrix.shape[1]
-
-    @property
-    def dtype(self) -> np.dtype[Any]:
-        """The dtype of the rows."""
-        return self._matrix.dtype
-
-    @property
-    def rows(self) -> NDArray[Any]:
-        """The rows kept so far, `(n, d)`."""
-        return self._matrix[: self.n]
+    def rows(self) -> Any:
+        """The rows kept so far, `(n, d)`: an array, or the shards."""
+        return self._matrix[: self.n] if self._shards is None else self._shards
 
     @property
     def next(self) -> NDArray[Any]:
         """The row `(d,)` to write the next update into; raises `UpdateError` where there is no room left."""
         if self.n == self.capacity:
             raise UpdateError(f"there is room for {self.capacity} updates, and all of it is taken")
-        return self._matrix[self.n]
+        return self._matrix[self.n if self._shards is None else 0]
 
     def keep(self) -> None:
         """Count in what was written into `next`."""
+        if self._shards is None:
+            stream.release(self._matrix, 0, self.width)
+        else:
+            self._shards.write(self.n, self._matrix)
         self.n += 1
-        stream.release(self._matrix, 0, self.width)
         # half a group before the last one, so that little is left to measure once all are there
         if self.n - self._measured >= self._group or self.n == self.capacity - self._group // 2:
             self._grow()
 
     def clear(self) -> None:
-        """Begin another round in the same memory."""
+        """Begin another round in the same memory; workers that died are replaced."""
         self.n = self._measured = 0
+        if self._shards is not None:
+            self._shards.clear()
+
+    def close(self) -> None:
+        """Let the workers of the cluster go, if there are some."""
+        if self._shards is not None:
+            self._shards.close()
 
     def measured(self) -> tuple[Floats, Floats]:
         """Squared distances `(n, n)` and squared norms `(n,)` of the rows kept so far."""
@@ -115,11 +121,38 @@ class Updates:
 
     def _grow(self) -> None:
         start, stop = self._measured, self.n
-        distances, squares = kernels.grow(self._matrix, start, stop)
+        distances, squares = kernels.grow(self.rows, start, stop)
         self._distances[start:stop, :stop] = distances
         self._distances[:stop, start:stop] = distances.T
         self._squares[start:stop] = squares
         self._measured = stop
+
+
+def check_place(memory: int | str | None, spool: str | None, shards: int | None) -> None:
+    """Raise `SettingError` unless this says in one way where rows are to lie."""
+    if shards is None:
+        return
+    if memory is not None or spool is not None:
+        raise SettingError("shards lie in the memory of a cluster's workers: write either shards, or memory and spool")
+    if isinstance(shards, bool) or not isinstance(shards, int) or shards < 1:  # pyright: ignore[reportUnnecessaryIsInstance] - whoever passes Shards
+        raise SettingError(f"shards must be a number of workers, such as 2, got {shards!r}")
+
+
+def _empty_shards(capacity: int, width: int, dtype: np.dtype[Any], workers: int) -> Shards:
+    """Shards with room for the rows; raises `SettingError`."""
+    try:
+        from .kernels.shards import Shards
+    except ModuleNotFoundError as error:
+        raise SettingError("shards need Ray: pip install 'hawthorn[ray]'") from error
+    try:
+        return Shards.empty(capacity, width, dtype, workers=workers)
+    except (LostColumnsError, MemoryError) as error:
+        reason = str(error).splitlines()[-1]  # the lines before tell where in the worker
+        raise SettingError(
+            f"no room for the updates of {capacity} clients: {reason}; write fewer shards, or join a larger cluster"
+        ) from error
+    except RuntimeError as error:  # there is no cluster
+        raise SettingError(str(error)) from error
 
 
 def byte_count(written: int | str) -> int:

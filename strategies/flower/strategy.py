@@ -18,7 +18,8 @@ from flwr.serverapp.strategy import Bulyan, Result, Strategy
 
 from ..defense import Defense, Outcome
 from ..errors import AuditError, SettingError, UpdateError
-from ..updates import Updates, byte_count
+from ..kernels import LostColumnsError
+from ..updates import Updates, byte_count, check_place
 from .admission import Admission, Admitted
 from .arrays import serialized
 from .grid import StreamingGrid
@@ -40,7 +41,9 @@ class RobustStrategy(Strategy):
     the run, since a run without its audit is not the one that was asked for; anything else they raise is logged.
     Claimed example counts weigh metrics only, and at most `most_examples`, by default four times the median claim.
     Updates that need more than `memory`, in bytes or text such as "1 GB", lie in a file in the directory `spool`; a
-    disk without room for them is a `SettingError` before a round's messages go out.
+    disk without room for them is a `SettingError` before a round's messages go out. With `shards`, their columns lie
+    with so many workers of the Ray cluster that this process has joined; where one dies with rows that came already,
+    the round is skipped, and the next one has other workers.
 
     >>> from flwr.serverapp.strategy import FedAvg
     >>> strategy = RobustStrategy(FedAvg(fraction_train=0.5), Defense("krum", f=2))
@@ -55,14 +58,17 @@ class RobustStrategy(Strategy):
         most_examples: float | None = None,
         memory: int | str | None = None,
         spool: str | None = None,
+        shards: int | None = None,
     ) -> None:
         _check(inner, defense, most_examples, spool)
+        check_place(memory, spool, shards)
         self.inner = inner
         self.defense = Defense() if defense is None else defense
         self.observers = tuple(observers)
         self.most_examples = most_examples
         self.memory = None if memory is None else byte_count(memory)
         self.spool = spool
+        self.shards = shards
         self.counted_by = _setting(inner, "weighted_by_key", "num-examples")
         self.state: dict[str, Any] | None = None
         self.last_round: RoundRecord | None = None
@@ -88,8 +94,11 @@ class RobustStrategy(Strategy):
         evaluate_fn: Callable[[int, ArrayRecord], MetricRecord | None] | None = None,
     ) -> Result:
         """The result of a run, as of Flower's own `start`; replies are taken one by one as they arrive."""
-        streaming = StreamingGrid(grid)
-        return super().start(streaming, initial_arrays, num_rounds, timeout, train_config, evaluate_config, evaluate_fn)
+        configs = train_config, evaluate_config
+        try:
+            return super().start(StreamingGrid(grid), initial_arrays, num_rounds, timeout, *configs, evaluate_fn)
+        finally:
+            self._give_up_room()  # workers would keep a cluster's CPUs from others
 
     def configure_train(
         self, server_round: int, arrays: ArrayRecord, config: ConfigRecord, grid: Grid
@@ -109,8 +118,8 @@ class RobustStrategy(Strategy):
         """The new model, or the one that was sent if the round was skipped, and the accepted clients' metrics."""
         if self._model is None or self._updates is None:
             raise SettingError("call configure_train before aggregate_train: updates are differences from what it sent")
-        admission = self._admission(self._model, self._updates, replies)
-        outcome, moved, skipped = self._judged(admission)
+        admission = Admission(self._model, self._trained, self._updates, self.counted_by)
+        outcome, moved, skipped = self._judged(admission, replies)
         arrays, metrics = None, None
         if outcome is not None and moved is not None:
             arrays, metrics, skipped = self._aggregate(server_round, admission, outcome, moved)
@@ -147,27 +156,35 @@ class RobustStrategy(Strategy):
 
     def _make_room(self, capacity: int, model: Model) -> None:
         """Keep the memory of the rounds before, unless this one needs more or another kind."""
-        kept = self._updates
-        if kept is None or kept.capacity < capacity or (kept.width, kept.dtype) != (len(model.row), model.row.dtype):
-            self._updates = kept = None  # let go of before there is another one
-            self._updates = Updates(capacity, len(model.row), model.row.dtype, memory=self.memory, spool=self.spool)
+        kept, width, dtype = self._updates, len(model.row), model.row.dtype
+        if kept is not None and kept.capacity >= capacity and (kept.width, kept.dtype) == (width, dtype):
+            return
+        del kept
+        self._give_up_room()  # before there is another one
+        self._updates = Updates(capacity, width, dtype, memory=self.memory, spool=self.spool, shards=self.shards)
 
-    def _admission(self, model: Model, updates: Updates, replies: Iterable[Message]) -> Admission:
-        """The round's admission after every reply has been through it."""
-        updates.clear()
-        admission = Admission(model, self._trained, updates, self.counted_by)
-        for reply in replies:
-            admission.admit(reply)
-            del reply  # the next one must not arrive beside it
-        admission.close()
-        return admission
+    def _give_up_room(self) -> None:
+        if self._updates is not None:
+            self._updates.close()
+        self._updates = None
 
-    def _judged(self, admission: Admission) -> tuple[Outcome | None, ArrayRecord | None, str | None]:
-        """What the defense makes of the admitted rows, the model it moves to, and why there is none."""
-        if not admission.admitted:
-            return None, None, _why_empty(admission)
-        clients = [str(admitted.node) for admitted in admission.admitted]
-        outcome = self.defense(admission.updates, clients=clients, state=self.state)
+    def _judged(
+        self, admission: Admission, replies: Iterable[Message]
+    ) -> tuple[Outcome | None, ArrayRecord | None, str | None]:
+        """What the defense makes of the replies' rows, the model it moves to, and why there is none."""
+        try:
+            admission.updates.clear()
+            for reply in replies:
+                admission.admit(reply)
+                del reply  # the next one must not arrive beside it
+            admission.close()
+            if not admission.admitted:
+                return None, None, _why_empty(admission)
+            clients = [str(admitted.node) for admitted in admission.admitted]
+            outcome = self.defense(admission.updates, clients=clients, state=self.state)
+        except LostColumnsError as error:  # nothing more is to be had of this round
+            self._give_up_room()
+            return None, None, f"updates were lost: {error}"
         self.state = outcome.state
         if outcome.update is None:
             return outcome, None, outcome.skipped

@@ -114,14 +114,16 @@ def test_the_outcome_does_not_depend_on_where_the_rows_lie(tmp_path):
             )
         return reply
 
-    one, other = strategy(), strategy(memory=1000, spool=str(tmp_path))
+    kinds = []
+    one = strategy()
+    other = strategy(memory=1000, spool=str(tmp_path), observers=[lambda _: kinds.append(type(other._updates.rows))])
     expected = one.start(Arriving(poisoned, 12), large_model(), num_rounds=2)
     found = other.start(Arriving(poisoned, 12), large_model(), num_rounds=2)
     assert_same_model(found.arrays, expected.arrays)
     assert found.train_metrics_clientapp == expected.train_metrics_clientapp
     assert other.last_round.verdicts == one.last_round.verdicts
     assert not other.last_round.verdicts[104].accepted
-    assert isinstance(other._updates.rows, np.memmap)
+    assert kinds == [np.memmap, np.memmap]
     assert os.listdir(tmp_path) == []
 
 
@@ -134,6 +136,15 @@ def test_more_clients_or_another_model_get_other_memory():
     small = ArrayRecord([np.zeros(5, np.float64)])
     defended.aggregate_train(3, asked(defended, small))
     assert (defended._updates.width, defended._updates.dtype) == (5, np.float64)
+
+
+def test_a_run_keeps_no_memory_when_it_is_over():
+    rows = []
+    defended = strategy(observers=[lambda _: rows.append(weakref.ref(defended._updates))])
+    for _ in range(2):
+        defended.start(Arriving(honest, 10), sent_model(), num_rounds=2)
+    assert rows[0] is rows[1]  # one matrix serves all rounds of a run
+    assert [row() for row in rows] == [None] * 4
 
 
 def test_a_full_disk_is_told_before_any_client_is_asked(tmp_path):
@@ -162,6 +173,10 @@ def test_wrong_budgets_and_spools_say_what_to_write(tmp_path):
         RobustStrategy(FedAvg(), memory="plenty")
     with pytest.raises(SettingError, match="spool must be a directory that can be written to"):
         RobustStrategy(FedAvg(), spool=str(tmp_path / "missing"))
+    with pytest.raises(SettingError, match="a number of workers, such as 2, got 0"):
+        RobustStrategy(FedAvg(), shards=0)
+    with pytest.raises(SettingError, match="either shards, or memory and spool"):
+        RobustStrategy(FedAvg(), memory="1 GB", shards=2)
 
 
 @pytest.mark.parametrize(

@@ -1,5 +1,7 @@
 """Updates as they arrive: what grows row by row is what a matrix gives, bit for bit, in memory and in a file."""
 
+import sys
+
 import numpy as np
 import pytest
 from hawthorn.strategies import Defense, Geometry, SettingError, UpdateError, Updates, krum, median
@@ -153,3 +155,22 @@ def test_a_full_disk_says_how_much_is_needed(tmp_path):
 def test_a_spool_that_does_not_exist_is_an_error_at_once(tmp_path):
     with pytest.raises(SettingError, match=r"no room .* write the directory"):
         Updates(3, 5, memory=0, spool=str(tmp_path / "missing"))
+
+
+@pytest.mark.parametrize("shards", [0, -1, True, 2.0, "2"])
+def test_shards_are_a_number_of_workers(shards):
+    with pytest.raises(SettingError, match=f"such as 2, got {shards!r}"):
+        Updates(3, 5, shards=shards)
+
+
+@pytest.mark.parametrize("place", [{"memory": "1 GB"}, {"spool": "/var/tmp"}], ids=["memory", "spool"])
+def test_rows_lie_in_one_place(place):
+    with pytest.raises(SettingError, match="write either shards, or memory and spool"):
+        Updates(3, 5, shards=2, **place)
+
+
+def test_shards_without_ray_say_what_to_install(monkeypatch):
+    monkeypatch.setitem(sys.modules, "ray", None)  # as if it were not installed
+    monkeypatch.delitem(sys.modules, "hawthorn.strategies.kernels.shards", raising=False)
+    with pytest.raises(SettingError, match=r"pip install 'hawthorn\[ray\]'"):
+        Updates(3, 5, shards=2)
