@@ -8,6 +8,7 @@ the compiled loops release the interpreter lock: calls from several threads at o
 from __future__ import annotations
 
 import functools
+import itertools
 import os
 from collections import deque
 from collections.abc import Callable, Iterator
@@ -29,15 +30,17 @@ from .lanes import (
     TRIANGLE,
     add_pairs,
     add_rows,
+    count_signs,
     fetch_ahead,
     write_middle,
     write_sums,
 )
 from .order import OrderStatistic
-from .selection import select
+from .selection import WIDE, select
 
 Floats = NDArray[np.float64]
 Order = NDArray[np.intp]
+Counts = NDArray[np.int64]
 Block = NDArray[Any]
 T = TypeVar("T")
 
@@ -96,13 +99,16 @@ class _Span:
 
     Whole vectors of float32 or float64 are read where they lie. Anything else (float16, columns that lie apart, the
     last few columns) is written out, a span at a time, with zeros up to a whole vector; so are rows that are multiplied
-    by `factors`, in float64 and before anything else is done with them, because squares of factors may vanish.
+    by `factors`, in float64 and before anything else is done with them, because squares of factors may vanish. Who
+    reads whole vectors only, wherever they begin, calls the columns `filled`.
     """
 
-    def __init__(self, data: Block, start: int, stop: int, factors: Floats | None = None) -> None:
+    def __init__(
+        self, data: Block, start: int, stop: int, factors: Floats | None = None, filled: bool = False
+    ) -> None:
         self.data, self.first, self.last = data, start, stop
         ready = data.dtype.name in {"float32", "float64"} and data.flags.aligned and data.strides[1] == data.itemsize
-        if not ready or factors is not None or (stop - start) % LANES:
+        if not ready or factors is not None or ((stop - start) % LANES and not filled):
             wide = np.float64 if factors is not None or data.dtype == np.float64 else np.float32
             self.first, self.last = 0, -(-(stop - start) // LANES) * LANES
             self.data = np.zeros((len(data), self.last), wide)
@@ -111,6 +117,7 @@ class _Span:
                 self.data *= factors[:, None]
         self.like = np.empty(0, self.data.dtype)
         self.places = addresses(self.data)
+        self.begins = self.places + self.first * self.data.itemsize  # of the span itself
 
 
 def addresses(block: Block) -> Order:
@@ -176,10 +183,7 @@ def _pair_sums(
     """
     shape = len(left), len(right)
     loop = _pair_loop(kind, _exact(data, scale) if exact is None else exact)
-    factors = None
-    if (scale != 1).any():
-        factors = np.ones(len(data))
-        factors[right] = scale
+    factors = _factors(data, right, scale)
     before = len(right) - len(left) if kind == TRIANGLE else len(right)
     left, right = (np.pad(rows, (0, -len(rows) % SIDE), mode="edge") for rows in (left, right))
 
@@ -195,6 +199,15 @@ def _pair_sums(
         for part in parts:
             sums += part
     return sums[: shape[0], : shape[1]]
+
+
+def _factors(data: Block, order: Order, scale: Floats) -> Floats | None:
+    """What each row of the data is multiplied by, in the data's own order; None where no row is changed."""
+    if not (scale != 1).any():
+        return None
+    factors = np.ones(len(data))
+    factors[order] = scale
+    return factors
 
 
 def _repaired(data: Block, order: Order, distances: Floats, norms: Floats) -> tuple[Floats, Floats]:
@@ -231,6 +244,90 @@ def _symmetric(sums: Floats) -> Floats:
     distances = sums + sums.T
     np.fill_diagonal(distances, 0.0)
     return distances
+
+
+def layers(data: Block, order: Order, scale: Floats, bounds: Order) -> tuple[Floats, Floats, Counts]:
+    """See `kernels.layers`."""
+    cut = list(itertools.pairwise(bounds.tolist()))
+    exact = np.array([_exact(data[:, start:stop], scale) for start, stop in cut], np.bool_)
+    sums, signs = _layer_sums(data, order, scale, cut, exact)
+    norms = sums.diagonal(axis1=1, axis2=2).copy()
+    for layer, (start, stop) in enumerate(cut):
+        sums[layer] = _symmetric(sums[layer])
+        if not exact[layer]:
+            sums[layer], norms[layer] = _repaired(data[:, start:stop], order, sums[layer], norms[layer])
+    return sums, norms, signs
+
+
+def _layer_sums(
+    data: Block, order: Order, scale: Floats, cut: list[tuple[int, int]], exact: NDArray[np.bool_]
+) -> tuple[Floats, Counts]:
+    """What `_pair_sums` finds of each layer's columns `(L, n, n)`, to the last bit, and their signs `(L, n, 2)`."""
+    n, factors, pieces = len(order), _factors(data, order, scale), _pieces(cut)
+    rows = np.pad(order, (0, -n % SIDE), mode="edge")
+
+    def work(first: int, last: int) -> tuple[Floats, Counts]:
+        own = pieces[first:last]
+        sums, signs = np.zeros((len(own), len(rows), len(rows))), np.zeros((len(own), len(rows), 2), np.int64)
+        for matrix, places in _sources(data, own):
+            start, stop = int(places[0, 1]), int(places[-1, 2])
+            held = _Span(matrix, start, stop, factors, filled=True)
+            plain = held if factors is None else _Span(matrix, start, stop, filled=True)
+            read = held.like, held.begins[rows], plain.like, plain.begins[rows]
+            for exactly in (False, True):
+                chosen = places[exact[own[places[:, 0], 0]] == exactly]
+                if len(chosen):
+                    _layer_loop(exactly)(*read, chosen - [0, start, start], sums, signs)
+        stream.release(data, int(own[0, 1]), int(own[-1, 2]))
+        return sums, signs
+
+    sums, signs = np.zeros((len(cut), n, n)), np.zeros((len(cut), n, 2), np.int64)
+    found = threads.each(work, _shares(pieces, len(data), n))
+    parts = itertools.chain.from_iterable(zip(*both, strict=True) for both in found)
+    for layer, (part, counts) in zip(pieces[:, 0], parts, strict=True):
+        sums[layer] += part[:n, :n]
+        signs[layer] += counts[:n]
+    return sums, signs
+
+
+def _pieces(cut: list[tuple[int, int]]) -> Order:
+    """Layers in chunks `(k, 3)`: layer, first and last column; what fills no vector is a piece of its own.
+
+    >>> _pieces([(0, 70), (70, 70), (70, 73)]).tolist()
+    [[0, 0, 64], [0, 64, 70], [2, 70, 73]]
+    """
+    pieces: list[tuple[int, int, int]] = []
+    for layer, (start, stop) in enumerate(cut):
+        whole = stop - (stop - start) % LANES
+        pieces += [(layer, low, min(low + CHUNK, whole)) for low in range(start, whole, CHUNK)]
+        pieces += [(layer, whole, stop)] * (whole < stop)
+    return np.array(pieces, np.intp).reshape(-1, 3)
+
+
+def _shares(pieces: Order, held: int, n: int) -> list[tuple[int, int]]:
+    """Tasks, as ranges of pieces: of about `TASK` values to read, and sums of no more unless a piece has them."""
+    step, most = max(TASK // max(held, 1), CHUNK), max(TASK // max(n * n, 1), 1)
+    shares: list[tuple[int, int]] = []
+    first = 0
+    while first < len(pieces):
+        within = int(np.searchsorted(pieces[:, 2], pieces[first, 1] + step, "right"))
+        shares.append((first, min(max(within, first + 1), first + most)))
+        first = shares[-1][1]
+    return shares
+
+
+def _sources(data: Block, pieces: Order) -> Iterator[tuple[Block, Order]]:
+    """Where the pieces are read, whole vectors each: a matrix, and `(k, 3)` of piece, first and last column there."""
+    ragged = (pieces[:, 2] - pieces[:, 1]) % LANES > 0
+    places = np.column_stack([np.arange(len(pieces)), pieces[:, 1:]])
+    if not ragged.all():
+        yield data, places[~ragged]
+    if ragged.any():
+        few = np.zeros((len(data), int(ragged.sum()) * LANES), data.dtype)
+        begins = np.arange(0, few.shape[1], LANES)
+        for begin, (_, start, stop) in zip(begins.tolist(), pieces[ragged].tolist(), strict=True):
+            few[:, begin : begin + stop - start] = data[:, start:stop]
+        yield few, np.column_stack([places[ragged, 0], begins, begins + LANES])
 
 
 def products(data: Block, order: Order, scale: Floats, left: Order) -> Floats:
@@ -292,8 +389,8 @@ def order_statistic(
         loop = _network_loop(n, low, high, 0 if mixing is None else len(order))
 
     def write(span: _Span, out: Block) -> bool:
-        scratch = np.empty((n + BLOCK, COLUMNS), span.data.dtype)
-        given = span.like, span.places[order], scratch, addresses(scratch)
+        scratch = np.empty((WIDE // COLUMNS, n + BLOCK, COLUMNS), span.data.dtype)
+        given = span.like, span.places[order], scratch, addresses(scratch[0])
         # float32 sums first, and float64 ones where those overflow
         return any(loop(*given, *way, span.first, span.last, addresses(out)[0]) for way in ways)
 
@@ -365,6 +462,27 @@ def _pair_loop(kind: int, exact: bool) -> Any:
 
     square = PRODUCTS if kind == PRODUCTS else SQUARE
     return add_all_pairs
+
+
+@functools.cache
+def _layer_loop(exact: bool) -> Any:
+    """Adds pieces up, `(k, 3)` of place in `sums` and `signs`, first and last column: signs of the rows as they came."""
+
+    @jit
+    def add_pieces(
+        like: Block, rows: Order, plain_like: Block, plain: Order, pieces: Order, sums: Floats, signs: Counts
+    ) -> None:
+        for k in range(len(pieces)):
+            found, count = sums[pieces[k, 0]], signs[pieces[k, 0]]
+            for low in range(pieces[k, 1], pieces[k, 2], TILE):
+                high = min(low + TILE, pieces[k, 2])
+                for i in range(0, len(rows), SIDE):
+                    for j in range(0, i, SIDE):
+                        add_pairs(like, rows, rows, low, high, found, i, j, SQUARE, exact)
+                    add_pairs(like, rows, rows, low, high, found, i, i, TRIANGLE, exact)
+                    count_signs(plain_like, plain, i, low, high, count)
+
+    return add_pieces
 
 
 @jit

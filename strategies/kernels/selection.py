@@ -19,6 +19,7 @@ Order = NDArray[np.intp]
 
 BITS = {np.dtype(np.float32): np.uint32, np.dtype(np.float64): np.uint64}
 MOST = (1 << 16) - 1  # rows: counts are made in sixteen bits
+WIDE = 4 * COLUMNS  # columns copied at a time: rows far apart are slow to read in small pieces
 FEW = 64  # keys of a column that are put in order one by one
 
 jit: Any = numba.njit(cache=True, nogil=True, error_model="numpy")
@@ -40,8 +41,8 @@ def select(
 ) -> bool:
     """Write the mean of the values ranked `low` to `high` of `n` rows, or of weighted sums of them, if there are weights.
 
-    `held` is room for the values of some columns, `places` are its rows' addresses, and `out` is where to write. Tells
-    whether all values were finite.
+    `held` is room for the values of `WIDE` columns, `COLUMNS` after `COLUMNS`, `places` are the addresses of its first
+    rows, and `out` is where to write. Tells whether all values were finite.
     """
     if n > MOST:
         raise ValueError(f"order statistics take up to {MOST} rows, got {n}")
@@ -75,27 +76,28 @@ def _select(
     mean: int,
 ) -> bool:
     step = BYTES // like.itemsize
-    n = len(keys)
     finite = True
-    for column in range(start, stop, COLUMNS):
-        for at in range(0, COLUMNS, step):
-            if len(factors):
-                for i in range(0, len(factors), 10):
-                    write_sums(like, rows, column + at, weights, factors, i, 10, places + at * like.itemsize)
-            else:
-                for i in range(n):
-                    copy_vector(like, rows[i], column + at, places[i], at)
-        finite &= _make_keys(held, held_bits, keys, digits)
-        for end in range(2):
-            if end == 0 or high - low > 1:
-                _find(keys, digits, high - 1 if end else low, ends_bits[end])
-                _turn_back(ends_bits[end])
-            else:  # one by one: an assignment of arrays would compile for seconds
-                for c in range(COLUMNS):
-                    ends[1, c] = ends[0, c]
-        _mean_between(held[:n], low, high, ends[0], ends[1], ends[2])
-        for at in range(0, COLUMNS, step):
-            copy_vector(like, mean, at, out, column - start + at)
+    for begin in range(start, stop, WIDE):
+        turns = min(WIDE, stop - begin) // COLUMNS
+        for i in range(0, len(factors), 10):
+            for at in range(0, turns * COLUMNS, step):
+                there = places + (at // COLUMNS * held[0].nbytes + at % COLUMNS * like.itemsize)
+                write_sums(like, rows, begin + at, weights, factors, i, 10, there)
+        for i in range(0 if len(factors) else len(keys)):
+            for at in range(0, turns * COLUMNS, step):
+                copy_vector(like, rows[i], begin + at, places[i] + at // COLUMNS * held[0].nbytes, at % COLUMNS)
+        for turn in range(turns):
+            finite &= _make_keys(held[turn], held_bits[turn], keys, digits)
+            for end in range(2):
+                if end == 0 or high - low > 1:
+                    _find(keys, digits, high - 1 if end else low, ends_bits[end])
+                    _turn_back(ends_bits[end])
+                else:  # one by one: an assignment of arrays would compile for seconds
+                    for c in range(COLUMNS):
+                        ends[1, c] = ends[0, c]
+            _mean_between(held[turn, : len(keys)], low, high, ends[0], ends[1], ends[2])
+            for at in range(0, COLUMNS, step):
+                copy_vector(like, mean, at, out, begin - start + turn * COLUMNS + at)
     return finite
 
 
@@ -192,7 +194,7 @@ def _mean_between(held: Block, low: int, high: int, least: Block, most: Block, m
         share /= 2
     total = np.zeros(COLUMNS)
     up_to_least, below_most = np.zeros(COLUMNS, np.int32), np.zeros(COLUMNS, np.int32)
-    for i in range(len(held)):
+    for i in range(len(held) if high - low > 2 else 0):
         values = held[i]
         for c in range(COLUMNS):
             value = values[c]
@@ -202,6 +204,8 @@ def _mean_between(held: Block, low: int, high: int, least: Block, most: Block, m
     for c in range(COLUMNS):
         if least[c] == most[c]:
             mean[c] = least[c]
+        elif high - low == 2:
+            mean[c] = least[c] * 0.5 + most[c] * 0.5
         else:
             ties = least[c] * share * (up_to_least[c] - low) + most[c] * share * (high - below_most[c])
             mean[c] = (total[c] + ties) / (share * (high - low))
