@@ -26,6 +26,8 @@ slow: setup
 
 bench: setup
 	$(BIN)/hawthorn benchmark speed
+	$(BIN)/hawthorn benchmark rounds
+	$(BIN)/hawthorn benchmark start
 	$(BIN)/hawthorn benchmark replies
 
 check: setup
