@@ -1,6 +1,7 @@
-"""The kernels over column shards on a real Ray cluster of two workers, against the same on one machine."""
+"""Kernels, defenses and rounds over column shards on a real Ray cluster of two workers, against one machine alone."""
 
 import contextlib
+import functools
 import gc
 import itertools
 import logging
@@ -15,8 +16,19 @@ import warnings
 
 import numpy as np
 import pytest
-from hawthorn.strategies import Defense, Geometry, geometric_median, kernels, krum, median, nnm
-from hawthorn.strategies.kernels import OrderStatistic, cpu
+from hawthorn.strategies import (
+    Defense,
+    Geometry,
+    SettingError,
+    UpdateError,
+    Updates,
+    geometric_median,
+    kernels,
+    krum,
+    median,
+    nnm,
+)
+from hawthorn.strategies.kernels import LostColumnsError, OrderStatistic, cpu
 from matrices import CASES, matrix
 from numpy.testing import assert_allclose, assert_array_equal
 
@@ -40,8 +52,9 @@ def test_importing_the_strategies_and_using_their_kernels_imports_no_ray():
     code = """
 import sys
 import numpy as np
-from hawthorn.strategies import Defense, RobustStrategy, kernels
+from hawthorn.strategies import Defense, RobustStrategy, Updates, kernels
 Defense("median", f=1)(np.arange(12.0).reshape(6, 2) ** 2)
+Updates(3, 2).keep()
 print(kernels.sharded(np.zeros((2, 2))), "ray" in sys.modules)
 """
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
@@ -128,6 +141,23 @@ def warned(caplog):
     return sum(record.levelname == "WARNING" for record in caplog.records if record.name.startswith("hawthorn"))
 
 
+def assert_same_outcome(data, rows, recipe):
+    """That a defense says and does the same about the updates `data` as about the matrix `rows`."""
+    found, expected = Defense.parse(recipe, f=2)(data), Defense.parse(recipe, f=2)(rows)
+    assert [v.accepted for v in found.verdicts] == [v.accepted for v in expected.verdicts]
+    for one, two in zip(found.verdicts, expected.verdicts, strict=True):
+        assert_allclose(one.weight, two.weight, rtol=1e-9, atol=1e-12)
+        assert one.scores == pytest.approx(two.scores, rel=1e-6, abs=1e-9)
+    assert type(found.update) is np.ndarray
+    assert found.update.dtype == rows.dtype
+    if recipe in {"median", "trimmed_mean"}:
+        assert_array_equal(found.update, expected.update)
+    else:
+        honest = np.median(np.abs(rows.astype(np.float64)).max(axis=1))
+        room = 1e-12 if rows.dtype == np.float64 else 2 * np.finfo(rows.dtype).eps
+        assert_allclose(found.update, expected.update, rtol=room, atol=room * float(honest))
+
+
 class Deadly:
     """An argument that kills who reads it; once the file `mark` says that somebody died, it is `value`."""
 
@@ -161,6 +191,10 @@ def test_every_kernel_agrees_with_the_same_on_one_machine(shards, n, d, dtype):
         for found, expected in zip(kernels.gram(data, order, scale), cpu.gram(rows, order, scale), strict=True):
             assert_allclose(found, expected, rtol=1e-12, strict=True)
         left = rng.permutation(n)[: max(n // 2, 1)]
+        bounds = np.array([0, 0, d // 3, d // 3, (2 * d) // 3, d])
+        layers = kernels.layers(data, order, scale, bounds), cpu.layers(rows, order, scale, bounds)
+        for found, expected in zip(*layers, strict=True):
+            assert_allclose(found, expected, rtol=1e-12, strict=True)
         products = kernels.products(data, order, scale, left)
         assert_allclose(products, cpu.products(rows, order, scale, left), rtol=1e-10, atol=1e-12, strict=True)
     distances, norms = kernels.grow(data, n // 2, n)
@@ -208,19 +242,7 @@ def test_every_defense_says_and_does_the_same_as_on_one_machine(streamed, name, 
     rows = matrix(name, 62, 11, 150, dtype)
     data = streamed(rows)
     for recipe in RECIPES:
-        found, expected = Defense.parse(recipe, f=2)(data), Defense.parse(recipe, f=2)(rows)
-        assert [v.accepted for v in found.verdicts] == [v.accepted for v in expected.verdicts]
-        for one, two in zip(found.verdicts, expected.verdicts, strict=True):
-            assert_allclose(one.weight, two.weight, rtol=1e-9, atol=1e-12)
-            assert one.scores == pytest.approx(two.scores, rel=1e-6, abs=1e-9)
-        assert type(found.update) is np.ndarray
-        assert found.update.dtype == rows.dtype
-        if recipe in {"median", "trimmed_mean"}:
-            assert_array_equal(found.update, expected.update)
-        else:
-            honest = np.median(np.abs(rows.astype(np.float64)).max(axis=1))
-            room = 1e-12 if dtype == "float64" else 2 * np.finfo(dtype).eps
-            assert_allclose(found.update, expected.update, rtol=room, atol=room * float(honest))
+        assert_same_outcome(data, rows, recipe)
 
 
 @pytest.mark.slow
@@ -457,7 +479,11 @@ def test_workers_end_with_the_shards(sharding):
 def test_no_cluster_is_started_behind_anybodys_back():
     code = """
 import numpy as np, ray
-from hawthorn.strategies.kernels.shards import Shards
+from hawthorn.strategies import SettingError, Shards, Updates
+try:
+    Updates(2, 2, shards=2)
+except SettingError as error:
+    print("ray.init()" in str(error), ray.is_initialized())
 for make in (lambda: Shards.of(np.ones((2, 2))), lambda: Shards.empty(2, 2), lambda: Shards.of_parts([1])):
     try:
         make()
@@ -465,4 +491,209 @@ for make in (lambda: Shards.of(np.ones((2, 2))), lambda: Shards.empty(2, 2), lam
         print("ray.init()" in str(error), ray.is_initialized())
 """
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert done.stdout.split() == ["True", "False"] * 3
+    assert done.stdout.split() == ["True", "False"] * 4
+
+
+@pytest.fixture
+def arriving(sharding):
+    """Makes updates whose columns lie with two workers; they are closed after the test."""
+    with contextlib.ExitStack() as stack:
+
+        def made(capacity, width, dtype="float32"):
+            updates = Updates(capacity, width, dtype, shards=2)
+            stack.callback(updates.close)
+            return updates
+
+        yield made
+
+
+def arrive(updates, rows):
+    """Have the rows arrive one by one; between them, refused ones are written and not kept."""
+    updates.clear()
+    for row in rows:
+        updates.next[:] = np.nan
+        updates.next[:] = row
+        updates.keep()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("dtype", sorted({dtype for _, dtype in CASES}))
+def test_updates_that_arrive_at_the_workers_are_those_of_the_matrix(arriving, dtype):
+    updates = arriving(14, 150, dtype)
+    for name in (name for name, kind in CASES if kind == dtype):
+        rows = matrix(name, 76, 13, 150, dtype)
+        arrive(updates, rows)
+        assert (repr(updates), updates.rows.shape) == ("<13 of 14 updates>", rows.shape)
+        assert_allclose(Geometry.of(updates).norms, Geometry.of(rows).norms, rtol=1e-12)
+        for recipe in ("median", "arc | nnm | trimmed_mean", "geometric_median"):
+            assert_same_outcome(updates, rows, recipe)
+
+
+@pytest.mark.slow
+def test_only_the_next_row_is_here(arriving):
+    rows = matrix("plain", 77, 4, 1000, "float32")
+    updates = arriving(4, 1000)
+    arrive(updates, rows[:3])
+    place = updates.next
+    updates.keep()
+    assert (place.shape, place.base.nbytes) == ((1000,), 4000)
+    with pytest.raises(UpdateError, match="room for 4 updates"):
+        _ = updates.next
+    updates.clear()
+    assert updates.next.__array_interface__["data"] == place.__array_interface__["data"]
+    with pytest.raises(UpdateError, match="at least one row"):
+        Defense()(updates)
+
+
+@pytest.mark.slow
+def test_updates_that_died_with_a_worker_are_reported_and_can_arrive_again(arriving):
+    rows = matrix("plain", 78, 11, 200, "float32")
+    updates = arriving(11, 200)
+    arrive(updates, rows)
+    os.kill(processes(updates.rows)[1], signal.SIGKILL)
+    for _ in range(2):
+        with pytest.raises(LostColumnsError, match="columns 128 to 200 died with their worker"):
+            Defense("median", f=2)(updates)
+    arrive(updates, rows)
+    assert_same_outcome(updates, rows, "geometric_median")
+    updates.clear()
+    os.kill(processes(updates.rows)[0], signal.SIGKILL)  # nothing is lost with it
+    arrive(updates, rows)
+    assert_same_outcome(updates, rows, "median")
+
+
+@pytest.mark.slow
+def test_a_cluster_without_room_for_updates_says_what_to_write(sharding, arriving, monkeypatch):
+    monkeypatch.setattr(sharding.Shards, "empty", functools.partial(sharding.Shards.empty, patience=1))
+    told = "no room for the updates of 3 clients: .*; write fewer shards, or join a larger cluster"
+    with pytest.raises(SettingError, match=told) as error:
+        Updates(3, 200, shards=3)
+    assert "each asks for 1 CPUs, and 0 of the cluster's 2 are free" in str(error.value)
+    monkeypatch.undo()
+    with pytest.raises(SettingError, match=r"no room .*Unable to allocate .*; write fewer shards"):
+        Updates(1 << 30, 1 << 30, shards=2)
+    arrive(arriving(3, 200), np.zeros((3, 200), np.float32))
+
+
+MODEL = {"weight": np.zeros((60, 50), np.float32), "bias": np.ones(50, np.float32), "seen": np.array(7)}
+
+
+def client(message, context):
+    """The reply of a client whose model moved by a common step and a noise of its own; that of client 3 is hostile."""
+    from flwr.app import Array, ArrayRecord, Message, MetricRecord, RecordDict
+
+    number = int(context.node_config["partition-id"])
+    rng = np.random.default_rng(number)
+    moved = {}
+    for name, array in message.content["arrays"].items():
+        before = array.numpy()
+        step = 1 if before.dtype.kind == "i" else rng.normal(0.5, 0.1, before.shape) * (-9 if number == 3 else 1)
+        moved[name] = Array(np.asarray(before + step).astype(before.dtype))
+    metrics = MetricRecord({"num-examples": 100, "loss": float(number)})
+    return Message(RecordDict({"arrays": ArrayRecord(moved), "metrics": metrics}), reply_to=message)
+
+
+@pytest.fixture
+def federation(sharding):
+    """A hedged strategy with its grid of 12 clients and the model they start from, each time it is called."""
+    from flwr.app import Array, ArrayRecord
+    from flwr.serverapp.strategy import FedAvg
+    from hawthorn.scripts.in_process import InProcessGrid
+    from hawthorn.strategies import RobustStrategy
+
+    logging.getLogger("flwr").setLevel(logging.CRITICAL)
+    with contextlib.ExitStack() as stack:
+
+        def made(app=client, **options):
+            strategy = RobustStrategy(FedAvg(fraction_evaluate=0.0), Defense("geometric_median", f=0.2), **options)
+            stack.callback(strategy._give_up_room)
+            model = ArrayRecord({name: Array(array) for name, array in MODEL.items()})
+            return strategy, InProcessGrid(app, 12), model
+
+        yield made
+
+
+def assert_same_model(found, expected):
+    for name, array in expected.items():
+        assert found[name].numpy().dtype == array.numpy().dtype
+        assert_allclose(found[name].numpy(), array.numpy(), rtol=1e-6, atol=1e-6, err_msg=name)
+
+
+@pytest.mark.slow
+def test_a_federation_over_shards_is_that_over_memory(federation):
+    one, grid, model = federation()
+    expected = one.start(grid, model, num_rounds=3)
+    seen = []
+    other, grid, model = federation(shards=2, observers=[lambda _: seen.append(processes(other._updates.rows))])
+    found = other.start(grid, model, num_rounds=3)
+    assert_same_model(found.arrays, expected.arrays)
+    assert found.train_metrics_clientapp == expected.train_metrics_clientapp
+    rejected = [[node for node, v in s.last_round.verdicts.items() if not v.accepted] for s in (one, other)]
+    assert rejected == [[104], [104]]
+    assert (other.last_round.skipped, len(other.last_round.verdicts)) == (None, 12)
+    assert seen[0] == seen[1] == seen[2]  # the same workers serve all rounds
+    assert all(gone(process) for process in seen[0])  # and no others after the last
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("arrived", [5, 12], ids=["while replies arrive", "before they are aggregated"])
+def test_a_round_that_loses_a_worker_is_skipped_and_the_next_one_is_not(federation, arrived):
+    from flwr.app import ConfigRecord
+
+    records = []
+    expected, strategy = federation()[0], federation(shards=2, observers=[records.append])[0]
+    _, grid, model = federation()
+
+    def replies(of, server_round):
+        return grid.send_and_receive(of.configure_train(server_round, model, ConfigRecord(), grid))
+
+    def dying(all_replies):
+        """The replies, the workers dying after some of them."""
+        for count, reply in enumerate(all_replies, 1):
+            yield reply
+            if count == arrived:
+                ended = processes(strategy._updates.rows)
+                for process in ended:
+                    os.kill(process, signal.SIGKILL)
+                assert all(gone(process) for process in ended)
+
+    strategy.aggregate_train(1, replies(strategy, 1))
+    state = strategy.state
+    arrays, metrics = strategy.aggregate_train(2, dying(replies(strategy, 2)))
+    assert arrays == model
+    assert (metrics, records[1].verdicts, records[1].refused, records[1].geometry) == (None, {}, {}, None)
+    assert "updates were lost: columns 0 to 1536 died with their worker" in records[1].skipped
+    assert strategy.state == state  # what is remembered of the clients stays, too
+    arrays, metrics = strategy.aggregate_train(3, replies(strategy, 3))
+    assert records[2].skipped is None
+    assert_same_model(arrays, expected.aggregate_train(3, replies(expected, 3))[0])
+
+
+@pytest.mark.slow
+def test_a_worker_that_dies_before_the_first_reply_costs_no_round(federation):
+    def murderous(message, context):
+        if context.node_config["partition-id"] == 0:
+            os.kill(processes(strategy._updates.rows)[0], signal.SIGKILL)
+        return client(message, context)
+
+    records = []
+    strategy, grid, model = federation(murderous, shards=2, observers=[records.append])
+    strategy.start(grid, model, num_rounds=2)
+    assert [(record.skipped, len(record.verdicts)) for record in records] == [(None, 12)] * 2
+
+
+@pytest.mark.slow
+def test_no_client_is_asked_where_the_cluster_has_no_room(sharding, federation, monkeypatch):
+    monkeypatch.setattr(sharding.Shards, "empty", functools.partial(sharding.Shards.empty, patience=1))
+    asked = []
+    strategy, grid, model = federation(lambda message, context: asked.append(message), shards=3)
+    with pytest.raises(SettingError, match="no room for the updates of 12 clients"):
+        strategy.start(grid, model, num_rounds=1)
+    assert asked == []
+
+
+@pytest.mark.slow
+def test_shards_are_had_from_the_package(sharding):
+    import hawthorn.strategies
+
+    assert hawthorn.strategies.Shards is sharding.Shards
