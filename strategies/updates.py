@@ -37,8 +37,8 @@ class Updates:
     file in the directory `spool` that is gone with the process; a disk without room for it raises `SettingError`.
 
     With `shards`, their columns lie with so many workers of the Ray cluster that the caller has joined, and only the
-    next row is here. A cluster without room raises `SettingError`; `LostColumnsError`, from any use but `clear`, says
-    that a worker died and the rows with it.
+    next row is here. A cluster without room raises `SettingError`. Where a worker dies, its part of the rows is lost:
+    every use raises `LostColumnsError` until `clear` has put another in its place.
 
     >>> updates = Updates(capacity=3, width=2)
     >>> for row in ([3.0, 4.0], [0.0, 0.0]):

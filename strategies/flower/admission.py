@@ -135,7 +135,10 @@ class Admission:
         return self.roll.refused
 
     def admit(self, reply: Message) -> str | None:
-        """The reason why the reply was refused, or None: its update is now the last of `rows`."""
+        """The reason why the reply was refused, or None: its update is now the last of `rows`.
+
+        Raises `LostColumnsError`, which is no client's doing, where a cluster that holds the rows has lost some.
+        """
         try:
             node = self.roll.sender(reply)
             arrays_name, arrays = one_array_record(reply)
