@@ -19,6 +19,7 @@ from .order import OrderStatistic
 
 Floats = NDArray[np.float64]
 Order = NDArray[np.intp]
+Counts = NDArray[np.int64]
 
 __all__ = [
     "LostColumnsError",
@@ -29,6 +30,7 @@ __all__ = [
     "gram",
     "grow",
     "largest",
+    "layers",
     "mix",
     "order_statistic",
     "products",
@@ -75,6 +77,24 @@ def grow(data: Any, start: int, stop: int) -> tuple[Floats, Floats]:
     Of each pair it finds what `gram` finds first, to the last bit, in whatever order rows came; `gram` finishes it.
     """
     return _backend(data).grow(data, start, stop)
+
+
+def layers(data: Any, order: Order, scale: Floats, bounds: Order) -> tuple[Floats, Floats, Counts]:
+    """Distances `(L, n, n)`, norms `(L, n)` and sign counts `(L, n, 2)` of the rows in each layer: a pass 1 in parts.
+
+    Layer `l` is the columns `bounds[l]` to `bounds[l + 1]`, of which there may be none. Distances and norms are what
+    `gram` finds of those columns alone, and add up to those of whole rows: whoever calls this need not call `gram`.
+    Signs are how many values are negative and how many positive, as they came: `scale` changes none, and a zero of
+    either sign is neither.
+
+    >>> rows = np.array([[3.0, -1.0, 0.0], [0.0, -1.0, -0.0]])
+    >>> distances, norms, signs = layers(rows, np.arange(2), np.ones(2), np.array([0, 1, 3]))
+    >>> distances[:, 0, 1], signs.tolist()
+    (array([9., 0.]), [[[0, 1], [0, 0]], [[1, 0], [1, 0]]])
+    """
+    if bounds[0] != 0 or bounds[-1] != data.shape[1] or (np.diff(bounds) < 0).any():  # nothing else is looked up safely
+        raise ValueError(f"bounds of layers must rise from 0 to {data.shape[1]} columns, got {bounds}")
+    return _backend(data).layers(data, order, scale, bounds)
 
 
 def products(data: Any, order: Order, scale: Floats, left: Order) -> Floats:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import importlib.util
+import itertools
 from collections.abc import Iterator
 from typing import Any, cast
 
@@ -20,6 +21,7 @@ from .order import OrderStatistic
 
 Floats = NDArray[np.float64]
 Order = NDArray[np.intp]
+Counts = NDArray[np.int64]
 
 TILE = 1 << 14  # columns of a tile: how many does not depend on the rows, and so neither do partial sums
 MIXED = 1 << 22  # values of a tile of mixed rows that a GPU keeps in its L2 cache until they are in order
@@ -99,6 +101,18 @@ def _added_up(squares: torch.Tensor) -> torch.Tensor:
         squares[:, : width - half] += squares[:, half:width]
         width = half
     return squares[:, 0]
+
+
+def layers(data: torch.Tensor, order: Order, scale: Floats, bounds: Order) -> tuple[Floats, Floats, Counts]:
+    """See `kernels.layers`. A tile's signs are counted apart from its distances, which is another read of it."""
+    cut, n = list(itertools.pairwise(bounds.tolist())), len(order)
+    distances, norms = np.zeros((len(cut), n, n)), np.zeros((len(cut), n))
+    signs = torch.zeros((len(cut), n, 2), dtype=torch.int64, device=data.device)
+    for layer, (start, stop) in enumerate(cut):
+        distances[layer], norms[layer] = gram(data[:, start:stop], order, scale)
+        for _, tile in _tiles(data[:, start:stop], order):
+            signs[layer] += torch.stack([(tile < 0).sum(dim=1), (tile > 0).sum(dim=1)], dim=1)
+    return distances, norms, signs.cpu().numpy()
 
 
 def products(data: torch.Tensor, order: Order, scale: Floats, left: Order) -> Floats:

@@ -176,6 +176,36 @@ def add_pairs(
 
 
 @instructions
+def count_signs(typing: Any, like: Any, rows: Any, first: Any, start: Any, stop: Any, counts: Any) -> Any:
+    """Add to `counts[first + p]` how many values of row `rows[first + p]` are negative, and how many positive.
+
+    Those are of the columns `start` to `stop`, and `p` is less than `SIDE`; zeros of either sign are neither.
+    """
+    signature = types.none(like, rows, first, start, stop, counts)
+
+    def generate(context: Any, builder: Any, _: Any, values: Any) -> Any:
+        places, top, begin, end, table = values[1:6]
+        lanes = _Lanes(context, builder, like)
+        at = [builder.load(lanes.element(rows, places, lanes.plus(top, p))) for p in range(SIDE)]
+        found = {(p, sign): lanes.variable(ir.Constant(INDEX, 0)) for p in range(SIDE) for sign in "<>"}
+        with cgutils.for_range_slice(builder, begin, end, lanes.step) as (here, _):
+            for p, address in enumerate(at):
+                x = lanes.load(address, here)
+                for sign in "<>":
+                    such = builder.fcmp_ordered(sign, x, ir.Constant(lanes.vector, None))
+                    count = builder.ctpop(builder.bitcast(such, ir.IntType(lanes.count)))
+                    total = builder.add(builder.load(found[p, sign]), builder.zext(count, INDEX))
+                    builder.store(total, found[p, sign])
+        for (p, sign), total in found.items():
+            position = builder.mul(lanes.plus(top, p), ir.Constant(INDEX, 2))
+            entry = lanes.element(counts, table, lanes.plus(position, "<>".index(sign)))
+            builder.store(builder.add(builder.load(entry), builder.load(total)), entry)
+        return context.get_dummy_value()
+
+    return signature, generate
+
+
+@instructions
 def write_sums(
     typing: Any, like: Any, rows: Any, column: Any, weights: Any, scale: Any, first: Any, height: Any, out: Any
 ) -> Any:

@@ -6,7 +6,7 @@ Distances and products add up, in the order of the columns; answers on columns a
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,10 +17,12 @@ from .shards import Shards
 
 Floats = NDArray[np.float64]
 Order = NDArray[np.intp]
+Counts = NDArray[np.int64]
 Block = NDArray[Any]
+Number = TypeVar("Number", np.float64, np.int64)
 
 
-def _added(parts: Sequence[Floats]) -> Floats:
+def _added(parts: Sequence[NDArray[Number]]) -> NDArray[Number]:
     return sum(parts, np.zeros_like(parts[0]))
 
 
@@ -38,6 +40,12 @@ def grow(data: Shards, start: int, stop: int) -> tuple[Floats, Floats]:
     """See `kernels.grow`."""
     distances, norms = zip(*data.each("grow", start, stop), strict=True)
     return _added(distances), _added(norms)
+
+
+def layers(data: Shards, order: Order, scale: Floats, bounds: Order) -> tuple[Floats, Floats, Counts]:
+    """See `kernels.layers`."""
+    distances, norms, signs = zip(*data.layers(order, scale, bounds), strict=True)
+    return _added(distances), _added(norms), _added(signs)
 
 
 def products(data: Shards, order: Order, scale: Floats, left: Order) -> Floats:

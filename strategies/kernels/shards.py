@@ -73,6 +73,11 @@ class Columns:
         """What the kernel answers for the first `rows` rows of these columns."""
         return getattr(cpu, kernel)(self.data[:rows], *arguments)
 
+    def layers(self, rows: int, order: Order, scale: Floats, bounds: Order) -> Any:
+        """What `cpu.layers` answers for the layers' columns that are here."""
+        width = self.data.shape[1]
+        return cpu.layers(self.data[:rows], order, scale, np.clip(bounds - self.first, 0, width))
+
     def columns(self, rows: int, chosen: Order) -> Floats:
         """Those of the chosen columns that are here."""
         here = (chosen >= self.first) & (chosen < self.first + self.data.shape[1])
@@ -244,6 +249,10 @@ class Shards:
     def each(self, kernel: str, *arguments: Any) -> list[Any]:
         """What `cpu`'s kernel of this name answers for each worker's columns, in their order."""
         return self._call("answer", kernel, self._rows, *arguments)
+
+    def layers(self, order: Order, scale: Floats, bounds: Order) -> list[Any]:
+        """What `cpu`'s kernel answers for each worker's part of the layers, in the order of their columns."""
+        return self._call("layers", self._rows, order, scale, bounds)
 
     def chosen(self, columns: Order) -> Floats:
         """The chosen columns `(n, k)` in float64."""
