@@ -103,9 +103,7 @@ class _Span:
     reads whole vectors only, wherever they begin, calls the columns `filled`.
     """
 
-    def __init__(
-        self, data: Block, start: int, stop: int, factors: Floats | None = None, filled: bool = False
-    ) -> None:
+    def __init__(self, data: Block, start: int, stop: int, factors: Floats | None = None, filled: bool = False) -> None:
         self.data, self.first, self.last = data, start, stop
         ready = data.dtype.name in {"float32", "float64"} and data.flags.aligned and data.strides[1] == data.itemsize
         if not ready or factors is not None or ((stop - start) % LANES and not filled):
@@ -310,7 +308,7 @@ def _shares(pieces: Order, held: int, n: int) -> list[tuple[int, int]]:
     shares: list[tuple[int, int]] = []
     first = 0
     while first < len(pieces):
-        within = int(np.searchsorted(pieces[:, 2], pieces[first, 1] + step, "right"))
+        within = int(np.searchsorted(pieces[:, 2], int(pieces[first, 1]) + step, "right"))
         shares.append((first, min(max(within, first + 1), first + most)))
         first = shares[-1][1]
     return shares
@@ -466,7 +464,7 @@ def _pair_loop(kind: int, exact: bool) -> Any:
 
 @functools.cache
 def _layer_loop(exact: bool) -> Any:
-    """Adds pieces up, `(k, 3)` of place in `sums` and `signs`, first and last column: signs of the rows as they came."""
+    """Adds up pieces `(k, 3)`: place in `sums` and `signs`, first and last column. Signs are of the `plain` rows."""
 
     @jit
     def add_pieces(
