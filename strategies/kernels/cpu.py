@@ -15,11 +15,11 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any, TypeVar
 
-import numba
 import numpy as np
 from numpy.typing import NDArray
 
 from . import stream
+from .compiled import jit
 from .lanes import (
     BYTES,
     COLUMNS,
@@ -53,8 +53,6 @@ BLOCK = 10  # weighted sums made at a time: they fill the registers
 STREAMS = 24  # rows whose columns the hardware sees coming
 LEAST = 1e-24  # a float32 sum of squares below this may have lost squares too small for float32
 LANES = 32  # columns are read in whole multiples of this
-
-jit: Any = numba.njit(cache=True, nogil=True, error_model="numpy")
 
 
 class _Threads:
@@ -378,7 +376,7 @@ def order_statistic(
         share = 0.5 ** (high - low - 1).bit_length()  # of each value: a sum of the largest floats would overflow
         with np.errstate(invalid="ignore"):  # what is not finite is told
             middle = (np.sort(rows, axis=0)[low:high] * np.float64(share)).sum(axis=0) / (share * (high - low))
-        return narrowed(middle, data.dtype), ~np.isfinite(rows).all(axis=1)
+        return narrowed(middle, data.dtype), np.array([not np.isfinite(row).all() for row in rows])
     found = np.empty((1, data.shape[1]), data.dtype)
     ways = _ways_to_mix(data, np.empty((0, 0)) if mixing is None else mixing)
     n = len(order) if mixing is None else len(mixing)
@@ -499,7 +497,7 @@ def _mix(like: Block, rows: Order, weights: Floats, start: int, stop: int, out: 
 
 @functools.cache
 def _network_loop(n: int, low: int, high: int, mixed_of: int) -> Any:
-    """What does the work of `select` for `n` rows and these ranks alone; `mixed_of` so many rows, or of none: as they are."""
+    """What does the work of `select` for these ranks alone, of `n` rows, or of `n` sums of `mixed_of` rows."""
 
     at_once = mixed_of == n <= MIXED_AT_ONCE
 

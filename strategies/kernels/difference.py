@@ -5,13 +5,12 @@ from __future__ import annotations
 import math
 from typing import Any
 
-import numba
 import numpy as np
 from numpy.typing import NDArray
 
-Numbers = NDArray[Any]
+from .compiled import jit
 
-jit: Any = numba.njit(cache=True, nogil=True, error_model="numpy")
+Numbers = NDArray[Any]
 
 
 def difference(values: Numbers, base: Numbers, out: Numbers) -> bool:

@@ -8,10 +8,10 @@ from __future__ import annotations
 
 from typing import Any
 
-import numba
 import numpy as np
 from numpy.typing import NDArray
 
+from .compiled import jit
 from .lanes import BYTES, COLUMNS, copy_vector, write_ranked, write_sums
 
 Block = NDArray[Any]
@@ -21,8 +21,6 @@ BITS = {np.dtype(np.float32): np.uint32, np.dtype(np.float64): np.uint64}
 MOST = (1 << 16) - 1  # rows: counts are made in sixteen bits
 WIDE = 4 * COLUMNS  # columns copied at a time: rows far apart are slow to read in small pieces
 FEW = 64  # keys of a column that are put in order one by one
-
-jit: Any = numba.njit(cache=True, nogil=True, error_model="numpy")
 
 
 def select(
@@ -39,7 +37,7 @@ def select(
     stop: int,
     out: int,
 ) -> bool:
-    """Write the mean of the values ranked `low` to `high` of `n` rows, or of weighted sums of them, if there are weights.
+    """Write the mean of the values ranked `low` to `high` of `n` rows, or of `n` sums of rows, if there are weights.
 
     `held` is room for the values of `WIDE` columns, `COLUMNS` after `COLUMNS`, `places` are the addresses of its first
     rows, and `out` is where to write. Tells whether all values were finite.
