@@ -9,9 +9,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from . import stream, tasks
+from .by_layer import layers
 from .compiled import jit
 from .lanes import BYTES, COLUMNS, TILE, add_rows, fetch_ahead, write_middle, write_sums
-from .layers import layers
 from .order import OrderStatistic
 from .pairs import LEAST, NARROW, gram, grow, products
 from .selection import WIDE, select

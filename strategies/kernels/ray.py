@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from . import cpu
+from . import pairs
 from .order import OrderStatistic
 from .shards import Shards
 
@@ -30,7 +30,7 @@ def gram(
     data: Shards, order: Order, scale: Floats, grown: tuple[Floats, Floats] | None = None
 ) -> tuple[Floats, Floats]:
     """See `kernels.gram`."""
-    if grown is not None and not cpu.doubts(*grown).any():
+    if grown is not None and not pairs.doubts(*grown).any():
         return grown
     distances, norms = zip(*data.each("gram", order, scale), strict=True)
     return _added(distances), _added(norms)

@@ -23,7 +23,7 @@ import ray
 from numpy.typing import DTypeLike, NDArray
 from ray import exceptions
 
-from . import LostColumnsError, cpu
+from . import LostColumnsError, cpu, tasks
 
 Floats = NDArray[np.float64]
 Order = NDArray[np.intp]
@@ -51,7 +51,7 @@ class Columns:
     def __init__(self, first: int, threads: int) -> None:
         self.first = first
         self.data: Block = np.empty((0, 0))
-        cpu.threads.pool = ThreadPoolExecutor(threads, thread_name_prefix="hawthorn")  # the cores asked of Ray
+        tasks.threads.pool = ThreadPoolExecutor(threads, thread_name_prefix="hawthorn")  # the cores asked of Ray
 
     def ready(self) -> int:
         """The process's number, once everything sent before is done."""
@@ -367,7 +367,7 @@ def cut(width: int, workers: int) -> list[int]:
     """
     if workers < 1:
         raise ValueError(f"shards need at least one worker, got {workers}")
-    step = next(step for step in (cpu.CHUNK, ALIGNED, 1) if width >= step * workers or step == 1)
+    step = next(step for step in (tasks.CHUNK, ALIGNED, 1) if width >= step * workers or step == 1)
     steps = -(-width // step)
     parts = max(min(workers, steps), 1)
     return [min(steps * k // parts * step, width) for k in range(parts + 1)]

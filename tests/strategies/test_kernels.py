@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 from hawthorn.strategies import kernels, krum
-from hawthorn.strategies.kernels import OrderStatistic, cpu, cuda
+from hawthorn.strategies.kernels import OrderStatistic, cpu, cuda, tasks
 from hawthorn.strategies.kernels.order import network
 from hypothesis import given
 from hypothesis import strategies as st
@@ -63,8 +63,8 @@ def backend(request):
 def cut(request, monkeypatch):
     """Small chunks and tiles, so that their edges are met."""
     if request.param == "many chunks":
-        monkeypatch.setattr(cpu, "CHUNK", 64)
-        monkeypatch.setattr(cpu, "TASK", 64)
+        monkeypatch.setattr(tasks, "CHUNK", 64)
+        monkeypatch.setattr(tasks, "TASK", 64)
         monkeypatch.setattr(cuda, "TILE", 64)
 
 
@@ -134,12 +134,12 @@ def test_an_order_statistic_sees_every_place_that_is_not_finite(backend, bad, dt
 def test_the_number_of_threads_changes_no_bit(monkeypatch):
     rows = matrix("plain", 42, 6, 5000, "float32")
     order, scale, mixing = np.arange(6), np.ones(6), np.random.default_rng(43).uniform(size=(6, 6))
-    monkeypatch.setattr(cpu, "CHUNK", 640)
-    monkeypatch.setattr(cpu, "TASK", 640)
+    monkeypatch.setattr(tasks, "CHUNK", 640)
+    monkeypatch.setattr(tasks, "TASK", 640)
     found = []
     for threads in (1, 2, 7):
         with ThreadPoolExecutor(threads) as pool:
-            monkeypatch.setattr(cpu.threads, "pool", pool)
+            monkeypatch.setattr(tasks.threads, "pool", pool)
             distances, norms = kernels.gram(rows, order, scale)
             mixed = kernels.mix(rows, order, mixing)
             statistic, _ = kernels.order_statistic(rows, order, OrderStatistic(2, 4), mixing)
@@ -150,11 +150,11 @@ def test_the_number_of_threads_changes_no_bit(monkeypatch):
 
 
 def test_calls_from_several_threads_at_once_agree(monkeypatch):
-    monkeypatch.setattr(cpu, "CHUNK", 640)
-    monkeypatch.setattr(cpu, "TASK", 640)
+    monkeypatch.setattr(tasks, "CHUNK", 640)
+    monkeypatch.setattr(tasks, "TASK", 640)
     rounds = [matrix("plain", seed, 9, 3000, "float32") for seed in range(8)]
     expected = [krum(rows, f=2) for rows in rounds]
-    monkeypatch.setattr(cpu.threads, "pool", None)  # made by whoever comes first
+    monkeypatch.setattr(tasks.threads, "pool", None)  # made by whoever comes first
     with ThreadPoolExecutor(8) as callers:
         found = list(callers.map(lambda rows: krum(rows, f=2), rounds * 4))
     for one, two in zip(found, expected * 4, strict=True):
@@ -179,8 +179,8 @@ def test_a_process_forked_after_a_call_can_call_too():
 import os, warnings
 import numpy as np
 from hawthorn.strategies import krum
-from hawthorn.strategies.kernels import cpu
-cpu.CHUNK = cpu.TASK = 640
+from hawthorn.strategies.kernels import tasks
+tasks.CHUNK = tasks.TASK = 640
 rows = np.random.default_rng(45).normal(size=(9, 3000))
 expected = krum(rows, f=2)
 warnings.simplefilter("ignore")  # newer Pythons warn of threads that the fork leaves behind, which is the point

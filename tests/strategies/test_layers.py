@@ -7,11 +7,11 @@ import numpy as np
 import pytest
 import torch
 from hawthorn.strategies import kernels
-from hawthorn.strategies.kernels import cpu, cuda
+from hawthorn.strategies.kernels import cpu, cuda, tasks
 from matrices import CASES, matrix
 from numpy.testing import assert_allclose, assert_array_equal
 
-WIDE = cpu.NARROW + cpu.CHUNK + cpu.TILE + 77
+WIDE = cpu.NARROW + tasks.CHUNK + cpu.TILE + 77
 # one column, a vector, no column, part of a vector, float32 sums over several chunks, a vector and a column, two ends
 LAYERS = np.cumsum([0, 1, 1, 32, 0, 23, WIDE, 0, 33, cpu.NARROW - 1, cpu.NARROW, 5, 0])
 SMALL = np.cumsum([0, 0, 1, 1, 32, 0, 23, 64, 64, 33, 4, 0])
@@ -48,7 +48,7 @@ def backend(request):
 @pytest.fixture(params=["one task", "a piece each"])
 def cut(request, monkeypatch):
     if request.param == "a piece each":
-        for module, name in ((cpu, "CHUNK"), (cpu, "TASK"), (cuda, "TILE")):
+        for module, name in ((tasks, "CHUNK"), (tasks, "TASK"), (cuda, "TILE")):
             monkeypatch.setattr(module, name, 32)
 
 
@@ -127,15 +127,15 @@ def test_how_tasks_are_shared_among_threads_changes_no_bit(monkeypatch):
     given = *arguments(6), LAYERS
     expected = cpu.layers(rows, *given)
     for threads, task in itertools.product((1, 2, 7), (1, 1 << 18, 1 << 24)):
-        monkeypatch.setattr(cpu, "TASK", task)
+        monkeypatch.setattr(tasks, "TASK", task)
         with ThreadPoolExecutor(threads) as pool, monkeypatch.context() as patch:
-            patch.setattr(cpu.threads, "pool", pool)
+            patch.setattr(tasks.threads, "pool", pool)
             same(cpu.layers(rows, *given), expected)
 
 
 @pytest.mark.parametrize("kind", ["columns apart", "rows apart", "backwards", "Fortran", "read-only", "mapped"])
 def test_a_matrix_may_lie_in_any_way(kind, tmp_path, monkeypatch):
-    monkeypatch.setattr(cpu, "TASK", 1 << 16)
+    monkeypatch.setattr(tasks, "TASK", 1 << 16)
     plain = matrix("plain", 7, 6, int(LAYERS[-1]), "float32")
     if kind == "columns apart":
         rows = np.repeat(plain, 2, axis=1)[:, ::2]

@@ -1,17 +1,17 @@
-"""Rounds wide enough for the fast loops: float32 sums that are made again where they fail, compiled networks, bisection."""
+"""Wide rounds: float32 sums, made again where they fail; compiled networks; bisection; rows that lie in any way."""
 
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
 from hawthorn.strategies import Defense, Geometry, kernels, nnm
-from hawthorn.strategies.kernels import OrderStatistic, cpu
+from hawthorn.strategies.kernels import OrderStatistic, cpu, tasks
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from matrices import CASES, MATRICES, matrix
 from numpy.testing import assert_allclose, assert_array_equal
 
-WIDE = cpu.NARROW + cpu.CHUNK + cpu.TILE + 77  # several chunks, part of a tile, and columns that fill no vector
+WIDE = cpu.NARROW + tasks.CHUNK + cpu.TILE + 77  # several chunks, part of a tile, and columns that fill no vector
 SINGLE = [name for name, dtype in CASES if dtype == "float32"]
 
 
@@ -110,7 +110,7 @@ def test_order_statistics_of_the_largest_and_the_smallest_numbers(n, dtype):
 @pytest.mark.parametrize("n", [9, 150])
 @pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
 def test_a_value_that_is_not_finite_is_seen_wherever_it_is(n, bad):
-    for column in (0, 31, 32, cpu.CHUNK, WIDE - 78, WIDE - 1):
+    for column in (0, 31, 32, tasks.CHUNK, WIDE - 78, WIDE - 1):
         rows = matrix("plain", 65, n, WIDE, "float32")
         rows[5, column] = bad
         _, wrong = kernels.order_statistic(rows, np.arange(n)[::-1], OrderStatistic(2, 3), None)
@@ -161,13 +161,13 @@ def test_a_matrix_may_lie_in_any_way(kind):
 
 def test_the_number_of_threads_changes_no_bit_of_a_wide_round(monkeypatch):
     rows = matrix("plain", 70, 6, 4 * WIDE, "float32")
-    monkeypatch.setattr(cpu, "TASK", 1)  # a chunk each
+    monkeypatch.setattr(tasks, "TASK", 1)  # a chunk each
     found = []
     for threads in (1, 2, 7):
         with ThreadPoolExecutor(threads) as pool, monkeypatch.context() as patch:
-            patch.setattr(cpu.threads, "pool", pool)
+            patch.setattr(tasks.threads, "pool", pool)
             found.append((*pass_1(rows), middle(rows, 2, 4), kernels.mix(rows, np.arange(6), np.full((2, 6), 0.3))))
-    monkeypatch.setattr(cpu, "TASK", 1 << 24)  # all in one
+    monkeypatch.setattr(tasks, "TASK", 1 << 24)  # all in one
     found.append((*pass_1(rows), middle(rows, 2, 4), kernels.mix(rows, np.arange(6), np.full((2, 6), 0.3))))
     for other in found[1:]:
         for one, two in zip(found[0], other, strict=True):
