@@ -24,6 +24,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from . import kernels
+from .algebra import one_thread
 from .errors import OptionError, SettingError, ToleranceError
 from .evidence import History
 from .geometry import Floats, Geometry
@@ -215,6 +216,7 @@ class Rule:
     def __repr__(self) -> str:
         return f"<rule {self.name}>"
 
+    @one_thread
     def __call__(self, updates: Any, *, f: int | float | None = None, **options: object) -> Any:  # noqa: D102
         rows = Rows.of(updates)
         count = prepare(self, rows.n, f, options)
@@ -254,6 +256,7 @@ class Transform:
     def __repr__(self) -> str:
         return f"<transform {self.name}>"
 
+    @one_thread
     def __call__(self, updates: Any, *, f: int | float | None = None, **options: object) -> Any:  # noqa: D102
         rows = Rows.of(updates)
         count = prepare(self, rows.n, f, options)

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from . import kernels
+from .algebra import one_thread
 from .contract import (
     POLICIES,
     RULES,
@@ -133,6 +134,7 @@ class Defense:
         pipeline = " | ".join((*self.before, self.rule))
         return f"{pipeline}; f={self.f!r}; scores={', '.join(self.scores)}; policy={self.policy}"
 
+    @one_thread
     def __call__(
         self,
         updates: Any,
