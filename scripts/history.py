@@ -158,7 +158,7 @@ def _told(size: Document) -> str:
 
 
 def _value(work: Document) -> float:
-    return work["reads_median"] if "reads_median" in work else work["median"]
+    return work["reads"] if "reads" in work else work["median"]
 
 
 def show(found: Sequence[Change], new: Document, old: Document, console: Console) -> None:

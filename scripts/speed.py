@@ -261,7 +261,7 @@ def show(found: dict[str, Any], console: Console) -> None:
     table.add_section()
     table.add_row(
         "one read, ms (GB/s)",
-        *(f"{size['work'][ONCE]['best'] * 1000:.1f} ({_rate(size)})" for size in sizes),
+        *(f"{size['work'][ONCE]['median'] * 1000:.1f} ({_rate(size)})" for size in sizes),
         "",
     )
     console.print(table)
@@ -269,8 +269,8 @@ def show(found: dict[str, Any], console: Console) -> None:
     megabytes = ", ".join(f"{count * 4 / 1e6:g}" for count in settings["values"])
     console.print(
         f"{megabytes} MB of float32, f = n // 5, {found['device']}, {machine['cores']} cores of {machine['cpu']}. "
-        f"reads: best time over the best time to read the matrix once, {settings['repeats']} interleaved turns (fewer "
-        "where slow). memory: the peak beyond the input, over it. verdicts add: full over bare, median of turns. "
+        f"reads: time over the time to read the matrix once, median of {settings['repeats']} interleaved turns (fewer "
+        "where slow). memory: the peak beyond the input, over it. verdicts add: full over bare, likewise. "
         "(*) wrong for rows that share a large common part.",
         style="dim",
     )
@@ -279,7 +279,7 @@ def show(found: dict[str, Any], console: Console) -> None:
 
 
 def _rate(size: dict[str, Any]) -> str:
-    return f"{size['bytes'] / size['work'][ONCE]['best'] / 1e9:.0f}"
+    return f"{size['bytes'] / size['work'][ONCE]['median'] / 1e9:.0f}"
 
 
 def _most(works: Sequence[dict[str, Any] | None]) -> str:
