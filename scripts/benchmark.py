@@ -84,7 +84,9 @@ def benchmark(
     given |= {"html": html, "history": history, "compare": compare}
     options = _options(module, subject, {name: value for name, value in given.items() if value is not None})
     for file in (json_file, html, history):
-        _check_folder(file)
+        _check_place(file)
+    if history is not None and history.exists():
+        runs(history, subject)  # what cannot be read later is not to be written to now
     before = None if compare is None else earlier(compare, subject)
 
     aside = Console(stderr=True)
@@ -92,6 +94,8 @@ def benchmark(
         if "tell" in inspect.signature(module.measured).parameters:
             options["tell"] = status.update
         figures: dict[str, Any] = module.measured(**options)
+    if only is not None:
+        figures["settings"]["only"] = only
     if history is not None:
         append(history, figures)
     if html is not None:
@@ -124,6 +128,9 @@ def _options(module: ModuleType, subject: Subject, given: dict[str, Any]) -> dic
     for name in ("clients", "values"):
         if name in options:
             options[name] = _counts(name, options[name])
+    most, fewest = max(options.get("clients", (100,))), min(options.get("values", (1 << 60,)))
+    if fewest < most:
+        raise SettingError(f"write --values of at least one for each of {most} clients, instead of {fewest}")
     if "only" in options:
         options["only"] = _pattern(options["only"])
     return options
@@ -150,8 +157,10 @@ def _pattern(text: str) -> Callable[[str], bool]:
     return lambda name: expression.search(name) is not None
 
 
-def _check_folder(file: Path | None) -> None:
+def _check_place(file: Path | None) -> None:
     from hawthorn.strategies.errors import SettingError
 
     if file is not None and not file.parent.is_dir():
         raise SettingError(f"{file} cannot be written: there is no folder {file.parent}")
+    if file is not None and file.is_dir():
+        raise SettingError(f"{file} cannot be written: it is a folder")

@@ -82,7 +82,7 @@ def bars(document: dict[str, Any], names: Sequence[str], measure: str) -> Plot:
         "data": data,
         "layout": layout(
             height,
-            xaxis={"type": kind, "tickformat": "~g"},
+            xaxis={"type": kind, "tickformat": "~g", "title": {"text": "log scale" if kind == "log" else ""}},
             yaxis={"type": "category", "autorange": "reversed"},
             barmode="group",
             showlegend=False,
@@ -111,7 +111,16 @@ def over_runs(history: Sequence[dict[str, Any]], size: dict[str, Any], measure: 
         }
         for place, (name, points) in enumerate(lines.items())
     ]
-    return {"data": data, "layout": layout(340, xaxis={}, yaxis={"type": "log"}, hovermode="closest", showlegend=False)}
+    return {
+        "data": data,
+        "layout": layout(
+            340,
+            xaxis={"type": "date"},
+            yaxis={"type": "log", "title": {"text": f"{measure} (log scale)"}},
+            hovermode="closest",
+            showlegend=True,
+        ),
+    }
 
 
 def _told(size: dict[str, Any]) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import math
 import os
@@ -79,7 +80,9 @@ def _commit() -> str | None:
 
 def append(file: Path, document: Document) -> None:
     """Add the run to the history, one line of JSON."""
+    cut_off = file.exists() and not file.read_bytes().endswith(b"\n")  # by a process that was killed
     with file.open("a", encoding="utf-8") as lines:
+        lines.write("\n" * cut_off)
         lines.write(json.dumps(document, separators=(",", ":")) + "\n")
 
 
@@ -92,10 +95,12 @@ def runs(file: Path, subject: str) -> list[Document]:
     try:
         documents: list[object] = [json.loads(text)]
     except ValueError:
-        try:
-            documents = [json.loads(line) for line in text.splitlines() if line.strip()]
-        except ValueError as error:
-            raise SettingError(f"{file} holds neither a run nor a history of runs: {error}") from None
+        documents = []
+        for line in text.splitlines():
+            with contextlib.suppress(ValueError):  # a line cut off with its process
+                documents.append(json.loads(line))
+        if text.strip() and not documents:
+            raise SettingError(f"{file} holds neither a run nor a history of runs") from None
     written = [cast("Document", found) for found in documents if isinstance(found, dict)]
     return [run for run in written if run.get("subject") == subject and isinstance(run.get("sizes"), list)]
 
@@ -129,7 +134,10 @@ def changes(new: Document, old: Document) -> list[Change]:
     What is compared are reads, the medians of each turn's, which a slower machine leaves as they are; of a cold start,
     seconds. The tolerance is three standard errors of both runs together, and 10 % at least.
     """
-    before = _figures(old)
+    try:
+        before = _figures(old)
+    except (KeyError, TypeError) as error:
+        raise SettingError(f"the earlier run is not as hawthorn benchmark writes it: {error!r}") from None
     found = [
         Change(*key, value / before[key][0], max(LEAST_TOLERANCE, ERRORS * math.hypot(noise, before[key][1])))
         for key, (value, noise) in _figures(new).items()
@@ -171,9 +179,13 @@ def show(found: Sequence[Change], new: Document, old: Document, console: Console
     for fact in ("cpu", "cores"):
         if new["machine"].get(fact) != old["machine"].get(fact):
             console.print(f"Another machine then: {fact} {old['machine'].get(fact)}; its figures compare only roughly.")
+    if new["settings"].get("only") != old.get("settings", {}).get("only"):
+        console.print("The runs took other subjects in turn (--only), which alone can change figures.")
     console.print(table)
     slower = sum(change.slower for change in found)
-    console.print(f"{slower} of {len(found)} figures became slower by more than the noise of both runs.")
+    console.print(
+        f"{slower} of {len(found)} figures became slower by more than the noise of both runs (10 % at least)."
+    )
 
 
 def _faster(change: Change) -> bool:

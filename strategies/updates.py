@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 import re
 from typing import TYPE_CHECKING, Any
 
@@ -59,6 +60,8 @@ class Updates:
         shards: int | None = None,
     ) -> None:
         check_place(memory, spool, shards)
+        if np.dtype(dtype).kind != "f":
+            raise SettingError(f"updates must be floating point, such as float32, got {np.dtype(dtype)}")
         self.capacity, self.width, self.dtype = capacity, width, np.dtype(dtype)
         here = capacity if shards is None else 1
         try:
@@ -92,7 +95,8 @@ class Updates:
         return self._matrix[self.n if self._shards is None else 0]
 
     def keep(self) -> None:
-        """Count in what was written into `next`."""
+        """Count in what was written into `next`; raises `UpdateError` where there was no room for it."""
+        _ = self.next
         if self._shards is None:
             stream.release(self._matrix, 0, self.width)
         else:
@@ -130,6 +134,8 @@ class Updates:
 
 def check_place(memory: int | str | None, spool: str | None, shards: int | None) -> None:
     """Raise `SettingError` unless this says in one way where rows are to lie."""
+    if spool is not None and not (os.path.isdir(spool) and os.access(spool, os.W_OK)):
+        raise SettingError(f"spool must be a directory that can be written to, got {spool!r}")
     if shards is None:
         return
     if memory is not None or spool is not None:

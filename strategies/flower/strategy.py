@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import math
-import os
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
@@ -60,7 +59,7 @@ class RobustStrategy(Strategy):
         spool: str | None = None,
         shards: int | None = None,
     ) -> None:
-        _check(inner, defense, most_examples, spool)
+        _check(inner, defense, most_examples)
         check_place(memory, spool, shards)
         self.inner = inner
         self.defense = Defense() if defense is None else defense
@@ -254,7 +253,7 @@ def _setting(strategy: Strategy, name: str, default: str) -> str:
     return default
 
 
-def _check(inner: object, defense: object, most_examples: float | None, spool: str | None) -> None:
+def _check(inner: object, defense: object, most_examples: float | None) -> None:
     """Raise `SettingError` for what cannot be wrapped or run."""
     if not isinstance(inner, Strategy):
         raise SettingError(f"RobustStrategy wraps a flwr.serverapp.strategy such as FedAvg(), got {inner!r}")
@@ -262,8 +261,6 @@ def _check(inner: object, defense: object, most_examples: float | None, spool: s
         raise SettingError(f"write Defense.parse({str(defense)!r}, f=...) instead of {defense!r}")
     if most_examples is not None and not (math.isfinite(most_examples) and most_examples > 0):
         raise SettingError(f"most_examples must be a finite positive number, got {most_examples!r}")
-    if spool is not None and not (os.path.isdir(spool) and os.access(spool, os.W_OK)):
-        raise SettingError(f"spool must be a directory that can be written to, got {spool!r}")
     if getattr(inner, "accountant", None) is not None:
         raise SettingError(
             "privacy accounting needs every client's own reply; pass accountant=None to wrap the strategy"

@@ -14,8 +14,8 @@ from .compiled import jit
 from .lanes import BYTES, COLUMNS, TILE, add_rows, fetch_ahead, write_middle, write_sums
 from .order import OrderStatistic
 from .pairs import LEAST, NARROW, gram, grow, products
-from .selection import WIDE, select
-from .tasks import Block, Floats, Order, Span, addresses, narrowed, threads, widened, written
+from .selection import MOST, WIDE, select
+from .tasks import LANES, Block, Floats, Order, Span, addresses, narrowed, threads, widened, written
 
 __all__ = [
     "columns",
@@ -45,7 +45,7 @@ def largest(data: Block) -> Floats:
         return found
 
     found = np.zeros(len(data))
-    for part in threads.each(work, tasks.spans(*data.shape)):
+    for part in threads.each(work, tasks.spans(data, LANES)):
         found = np.maximum(found, part)  # keeps NaN
     return found
 
@@ -66,7 +66,7 @@ def mix(data: Block, order: Order, mixing: Floats) -> Block:
     def write(span: Span, out: Block) -> None:
         _mix(span.like, span.places[order], weights, span.first, span.last, out)
 
-    for _ in threads.each(lambda start, stop: written(write, data, mixed, start, stop), tasks.spans(*data.shape)):
+    for _ in threads.each(lambda start, stop: written(write, data, mixed, start, stop), tasks.spans(data, LANES)):
         pass
     return mixed
 
@@ -76,15 +76,11 @@ def order_statistic(
 ) -> tuple[Block, NDArray[np.bool_]]:
     """See `kernels.order_statistic`."""
     low, high = statistic.low, statistic.high
-    if data.shape[1] < NARROW:
-        rows = widened(data[order] if mixing is None else mix(data, order, mixing))
-        share = 0.5 ** (high - low - 1).bit_length()  # of each value: a sum of the largest floats would overflow
-        with np.errstate(invalid="ignore"):  # what is not finite is told
-            middle = (np.sort(rows, axis=0)[low:high] * np.float64(share)).sum(axis=0) / (share * (high - low))
-        return narrowed(middle, data.dtype), np.array([not np.isfinite(row).all() for row in rows])
+    n = len(order) if mixing is None else len(mixing)
+    if data.shape[1] < NARROW or n > MOST:
+        return _sorted_middle(data if mixing is None else mix(data, order, mixing), order, low, high, mixing is None)
     found = np.empty((1, data.shape[1]), data.dtype)
     ways = _ways_to_mix(data, np.empty((0, 0)) if mixing is None else mixing)
-    n = len(order) if mixing is None else len(mixing)
     loop: Any = functools.partial(select, n, low, high)
     if n <= UNROLLED:
         loop = _network_loop(n, low, high, 0 if mixing is None else len(order))
@@ -95,12 +91,29 @@ def order_statistic(
         # float32 sums first, and float64 ones where those overflow
         return any(loop(*given, *way, span.first, span.last, addresses(out)[0]) for way in ways)
 
-    spans = tasks.spans(*data.shape)
+    spans = tasks.spans(data, LANES)
     finite = all(list(threads.each(lambda start, stop: written(write, data, found, start, stop), spans)))
     wrong = np.zeros(len(order), np.bool_)
     if not finite and mixing is None:
         wrong = ~np.isfinite(largest(data)[order])
     return found[0], wrong
+
+
+def _sorted_middle(data: Block, order: Order, low: int, high: int, ordered: bool) -> tuple[Block, NDArray[np.bool_]]:
+    """The same of rows that are short, or more than bisection counts, by NumPy, some columns at a time."""
+    found, wrong = np.empty(data.shape[1], data.dtype), np.zeros(len(order), np.bool_)
+    for start, stop in tasks.spans(data, LANES):
+        rows = widened(data[:, start:stop][order] if ordered else data[:, start:stop])
+        if ordered:
+            wrong |= [not np.isfinite(row).all() for row in rows]
+        middle = np.sort(rows, axis=0)[low:high].astype(np.float64)
+        with np.errstate(invalid="ignore", over="ignore"):  # what is not finite is told
+            mean: Floats = middle.mean(axis=0)
+            share = 0.5 ** len(middle).bit_length()  # a sum of the largest floats overflows
+            mean = np.where(np.isfinite(mean), mean, (middle * share).sum(axis=0) / (share * len(middle)))
+        found[start:stop] = narrowed(mean, data.dtype)
+        stream.release(data, start, stop)
+    return found, wrong
 
 
 def _ways_to_mix(data: Block, mixing: Floats) -> list[tuple[Block, Floats]]:
@@ -136,6 +149,7 @@ def compare(data: Block, a: int, b: int) -> int:
     for start in range(0, data.shape[1], 1 << 16):
         left, right = (widened(data[row, start : start + (1 << 16)]) for row in (a, b))
         differing = np.flatnonzero(left != right)
+        stream.release(data, start, start + (1 << 16))
         if len(differing):
             return -1 if left[differing[0]] < right[differing[0]] else 1
     return 0

@@ -20,7 +20,8 @@ def difference(values: Numbers, base: Numbers, out: Numbers) -> bool:
     >>> difference(np.array([3.0, 5.0], np.float32), np.array([1.0, 2.0], np.float32), out), out.tolist()
     (True, [2.0, 3.0])
     """
-    if values.dtype == base.dtype == out.dtype and out.dtype.name in {"float32", "float64"} and _plain(values):
+    alike = values.dtype == base.dtype == out.dtype and values.shape == base.shape == out.shape
+    if alike and out.dtype.name in {"float32", "float64"} and all(map(_plain, (values, base, out))):
         return bool(_difference(values.reshape(-1), base.reshape(-1), np.asarray(out).reshape(-1)))
     with np.errstate(all="ignore"):  # an overflow becomes infinite, and is told
         np.subtract(values, base, out=out, dtype=out.dtype, casting="same_kind")

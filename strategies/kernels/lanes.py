@@ -350,16 +350,25 @@ def _mean(lanes: _Lanes, values: list[Any]) -> Any:
     """The mean of vectors, added up in float64; a sum of the largest floats does not overflow."""
     if len(values) == 1:
         return values[0]
-    builder = lanes.builder
-    share = 0.5 ** (len(values) - 1).bit_length() if lanes.double else 1.0
-    part, divisor = (ir.Constant(lanes.wide, [number] * lanes.count) for number in (share, share * len(values)))
     terms = [lanes.widened(value) for value in values]
-    if share != 1.0:
-        terms = [builder.fmul(term, part) for term in terms]
-    total = terms[0]
-    for term in terms[1:]:
+    mean = _share_of_sum(lanes, terms, 1.0)
+    if lanes.double:
+        scaled = _share_of_sum(lanes, terms, 0.5 ** len(terms).bit_length())
+        away = lanes.builder.fsub(mean, mean)  # 0, or NaN where the sum was too large
+        finite = lanes.builder.fcmp_ordered("==", away, ir.Constant(lanes.wide, None))
+        mean = lanes.builder.select(finite, mean, scaled)
+    return lanes.narrowed(mean)
+
+
+def _share_of_sum(lanes: _Lanes, terms: list[Any], share: float) -> Any:
+    """The mean of vectors of float64, each taken times `share` before it is added."""
+    builder = lanes.builder
+    part, divisor = (ir.Constant(lanes.wide, [number] * lanes.count) for number in (share, share * len(terms)))
+    parts = terms if share == 1.0 else [builder.fmul(term, part) for term in terms]
+    total = parts[0]
+    for term in parts[1:]:
         total = builder.fadd(total, term)
-    return lanes.narrowed(builder.fdiv(total, divisor))
+    return builder.fdiv(total, divisor)
 
 
 @instructions

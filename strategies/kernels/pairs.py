@@ -67,7 +67,7 @@ def pair_sums(
         return parts
 
     sums = np.zeros((len(left), len(right)))
-    for parts in threads.each(work, tasks.spans(len(data), data.shape[1])):
+    for parts in threads.each(work, tasks.spans(data)):
         for part in parts:
             sums += part
     return sums[: shape[0], : shape[1]]

@@ -42,8 +42,6 @@ def select(
     `held` is room for the values of `WIDE` columns, `COLUMNS` after `COLUMNS`, `places` are the addresses of its first
     rows, and `out` is where to write. Tells whether all values were finite.
     """
-    if n > MOST:
-        raise ValueError(f"order statistics take up to {MOST} rows, got {n}")
     bits = BITS[like.dtype]
     ends = np.empty((3, COLUMNS), like.dtype)  # the values of the first and the last rank, and the mean
     keys, digits = np.empty((n, COLUMNS), bits), np.empty((n, COLUMNS), np.uint16)
@@ -187,23 +185,27 @@ def _gather(keys: Block, digits: Block, part: Block, rank: int, found: Block) ->
 @jit
 def _mean_between(held: Block, low: int, high: int, least: Block, most: Block, mean: Block) -> None:
     """Write the mean of the values ranked `low` to `high`, of which `least` and `most` are the first and the last."""
-    share = 1.0  # of each value in the sum, a power of two: a sum of the largest floats would overflow
-    while share * (high - low) > 1:
+    share = 1.0  # a power of two: of each value in the other sum, for where a sum of the largest floats overflows
+    while share * (high - low) > 0.5:
         share /= 2
-    total = np.zeros(COLUMNS)
+    total, small = np.zeros(COLUMNS), np.zeros(COLUMNS)
     up_to_least, below_most = np.zeros(COLUMNS, np.int32), np.zeros(COLUMNS, np.int32)
     for i in range(len(held) if high - low > 2 else 0):
         values = held[i]
         for c in range(COLUMNS):
             value = values[c]
-            total[c] += value * share if (value > least[c]) & (value < most[c]) else 0.0
+            inside = np.float64(value) if (value > least[c]) & (value < most[c]) else 0.0
+            total[c] += inside
+            small[c] += inside * share
             up_to_least[c] += value <= least[c]
             below_most[c] += value < most[c]
     for c in range(COLUMNS):
-        if least[c] == most[c]:
-            mean[c] = least[c]
-        elif high - low == 2:
-            mean[c] = least[c] * 0.5 + most[c] * 0.5
-        else:
-            ties = least[c] * share * (up_to_least[c] - low) + most[c] * share * (high - below_most[c])
-            mean[c] = (total[c] + ties) / (share * (high - low))
+        first, last = np.float64(least[c]), np.float64(most[c])
+        if first == last:
+            mean[c] = first
+            continue
+        before, after = (1, 1) if high - low == 2 else (up_to_least[c] - low, high - below_most[c])
+        found = (total[c] + first * before + last * after) / (high - low)
+        if not abs(found) < np.inf:
+            found = (small[c] + first * share * before + last * share * after) / (share * (high - low))
+        mean[c] = found

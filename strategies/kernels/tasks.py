@@ -48,7 +48,7 @@ class _Threads:
         waiting: deque[Future[T]] = deque()
         for start, stop in spans:
             waiting.append(self.pool.submit(work, start, stop))
-            if len(waiting) > 2 * cores:
+            if len(waiting) > cores + 2:
                 yield waiting.popleft().result()
         while waiting:
             yield waiting.popleft().result()
@@ -57,9 +57,10 @@ class _Threads:
 threads = _Threads()
 
 
-def spans(rows: int, columns: int) -> list[tuple[int, int]]:
-    """The columns in tasks of whole chunks; the last few, which fill no vector, in a task of their own."""
-    step = max(TASK // max(rows * CHUNK, 1), 1) * CHUNK
+def spans(data: Block, unit: int | None = None) -> list[tuple[int, int]]:
+    """The columns in tasks of whole units, by default chunks; the last few, which fill no vector, in their own task."""
+    (rows, columns), unit = data.shape, unit or CHUNK
+    step = max(TASK // max(rows * unit, 1), 1) * unit
     whole = columns - columns % LANES
     spans = [(start, min(start + step, whole)) for start in range(0, whole, step)]
     return spans if whole == columns else [*spans, (whole, columns)]

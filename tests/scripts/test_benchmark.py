@@ -232,3 +232,12 @@ def test_what_cannot_be_measured_is_told_before_anything_is(hawthorn, arguments,
     ended = hawthorn("benchmark", *arguments)
     assert ended.status == 2
     assert words in ended.err
+
+
+def test_a_history_cut_off_by_a_killed_process_loses_that_line_only(tmp_path):
+    file = tmp_path / "history.jsonl"
+    one = {"subject": "speed", "sizes": []}
+    history.append(file, one)
+    file.write_text(file.read_text() + '{"subject": "sp')
+    history.append(file, one)
+    assert history.runs(file, "speed") == [one, one]

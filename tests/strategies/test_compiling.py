@@ -46,3 +46,16 @@ def test_a_second_process_compiles_nothing(tmp_path):
     assert compiled(tmp_path) > 5
     assert compiled(tmp_path) == 0
     assert compiled(tmp_path, "nowhere") > 5
+
+
+@pytest.mark.slow
+def test_a_cache_that_is_broken_or_cannot_be_written_stops_nothing(tmp_path):
+    compiled(tmp_path)
+    for file in tmp_path.rglob("*.nb?"):
+        file.write_bytes(b"")
+    assert compiled(tmp_path) > 5
+    assert compiled(tmp_path) == 0
+    for file in tmp_path.rglob("*.nbc"):
+        file.write_bytes(file.read_bytes()[:100])
+    assert compiled(tmp_path) > 5
+    assert compiled(tmp_path) == 0

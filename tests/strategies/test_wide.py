@@ -183,3 +183,21 @@ def test_the_order_of_the_rows_changes_no_bit_of_a_wide_round(name):
         one, two = defense(rows), defense(rows[chosen])
         assert_array_equal(one.update, two.update)
         assert_array_equal(one.geometry.squared_distances[np.ix_(chosen, chosen)], two.geometry.squared_distances)
+
+
+@pytest.mark.parametrize("n", [4, 9, 150])
+@pytest.mark.parametrize("d", [3, cpu.NARROW + 3])
+@pytest.mark.parametrize("unit", [5e-324, 1e-310, 1e307])
+def test_float64_means_keep_the_smallest_and_the_largest_numbers(n, d, unit):
+    rows = np.tile((np.arange(n) % 17 * unit)[:, None], (1, d))
+    for low, high in ((n // 2 - 1, n // 2 + 1), (1, n - 1)):
+        brute = np.sort(rows.astype(np.longdouble), axis=0)[low:high].mean(axis=0).astype(np.float64)
+        assert_allclose(middle(rows, low, high), brute, rtol=1e-14, atol=5e-324)
+
+
+def test_more_rows_than_bisection_counts_are_sorted():
+    rows = np.random.default_rng(73).standard_normal((70_000, 3), dtype=np.float32)
+    wide = np.tile(rows, (1, cpu.NARROW // 3 + 1))[:, : cpu.NARROW]
+    assert_array_equal(middle(wide[:, :64], 9, 69_000), np.tile(middle(rows, 9, 69_000), 22)[:64])
+    kernel, _ = kernels.order_statistic(wide, np.arange(7), OrderStatistic(3, 4), None)
+    assert_array_equal(kernel, np.median(wide[:7], axis=0))
