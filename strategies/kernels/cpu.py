@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from . import stream, tasks
 from .by_layer import layers
 from .compiled import jit
-from .lanes import BYTES, COLUMNS, TILE, add_rows, fetch_ahead, write_middle, write_sums
+from .lanes import BLOCK, BYTES, COLUMNS, TILE, add_rows, fetch_ahead, write_middle, write_sums
 from .order import OrderStatistic
 from .pairs import LEAST, NARROW, gram, grow, products
 from .selection import MOST, WIDE, select
@@ -32,7 +32,6 @@ __all__ = [
 
 UNROLLED = 128  # rows up to which a comparator network beats bisection; it is compiled for its very ranks
 MIXED_AT_ONCE = 24  # rows up to which their weighted sums are unrolled too
-BLOCK = 10  # weighted sums made at a time: they fill the registers
 STREAMS = 24  # rows whose columns the hardware sees coming
 
 

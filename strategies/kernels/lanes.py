@@ -23,6 +23,7 @@ BYTES = 64  # of a vector: one cache line, and the widest registers there are
 SIDE = 5  # rows to a side of a block of pairs: 25 sums and what they are made of fill the registers
 TILE = 1 << 12  # columns that all rows are read at before the next ones: a pair's sum there is made in the rows' dtype
 AHEAD = 2  # vectors by which columns are fetched before they are read
+BLOCK = 10  # weighted sums, or rows of one, made at a time: they fill the registers
 SHORT_SUM = 10  # float32 products added up before their sum joins the others: fewer roundings in a row
 
 COLUMNS = 32  # whose 16-bit digits fill a vector

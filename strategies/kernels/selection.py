@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .compiled import jit
-from .lanes import BYTES, COLUMNS, copy_vector, write_ranked, write_sums
+from .lanes import BLOCK, BYTES, COLUMNS, copy_vector, write_ranked, write_sums
 
 Block = NDArray[Any]
 Order = NDArray[np.intp]
@@ -75,10 +75,10 @@ def _select(
     finite = True
     for begin in range(start, stop, WIDE):
         turns = min(WIDE, stop - begin) // COLUMNS
-        for i in range(0, len(factors), 10):
+        for i in range(0, len(factors), BLOCK):
             for at in range(0, turns * COLUMNS, step):
                 there = places + (at // COLUMNS * held[0].nbytes + at % COLUMNS * like.itemsize)
-                write_sums(like, rows, begin + at, weights, factors, i, 10, there)
+                write_sums(like, rows, begin + at, weights, factors, i, BLOCK, there)
         for i in range(0 if len(factors) else len(keys)):
             for at in range(0, turns * COLUMNS, step):
                 copy_vector(like, rows[i], begin + at, places[i] + at // COLUMNS * held[0].nbytes, at % COLUMNS)
