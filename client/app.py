@@ -7,6 +7,8 @@ where `attack` is a colluding one it stays honest, because only a simulation's s
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from flwr.app import ConfigRecord, Context, Message, MetricRecord, RecordDict
 from flwr.clientapp import ClientApp
 
@@ -29,12 +31,9 @@ def trained(message: Message, context: Context) -> Message:
     loss = train(
         model,
         examples,
-        epochs=assignment.local_epochs,
-        steps=assignment.local_steps,
-        batch_size=assignment.batch_size,
-        learning_rate=assignment.learning_rate,
+        replace(assignment.training, proximal=read(config, "proximal-mu", 0.0)),
         seed=int(assignment.random("batches", server_round(message)).integers(2**63)),
-        proximal=read(config, "proximal-mu", 0.0),
+        loss=assignment.task.loss,
     )
     metrics = MetricRecord({"num-examples": len(examples), "train-loss": loss})
     return Message(RecordDict({"arrays": arrays_of(model), "metrics": metrics}), reply_to=message)

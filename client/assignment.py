@@ -15,6 +15,7 @@ from hawthorn.strategies.errors import SettingError
 from .attacks import Recipe, hostile_clients
 from .tasks import Examples, Task, find_task, partition
 from .tasks.partition import Indices
+from .training import Training
 
 Value = TypeVar("Value", str, int, float)
 
@@ -51,10 +52,7 @@ class Assignment:
     task: Task
     partition: str
     seed: int
-    local_epochs: int
-    local_steps: int
-    batch_size: int
-    learning_rate: float
+    training: Training
 
     @classmethod
     def of(cls, context: Context) -> Assignment:
@@ -81,10 +79,13 @@ class Assignment:
             task=task_of(run),
             partition=read(run, "partition", "dirichlet(0.5)"),
             seed=seed,
-            local_epochs=read(run, "local-epochs", 2),
-            local_steps=read(run, "local-steps", 0),
-            batch_size=read(run, "batch-size", 32),
-            learning_rate=read(run, "learning-rate", 0.1),
+            training=Training(
+                epochs=read(run, "local-epochs", 2),
+                steps=read(run, "local-steps", 0),
+                batch_size=read(run, "batch-size", 32),
+                learning_rate=read(run, "learning-rate", 0.1),
+                momentum=read(run, "momentum", 0.0),
+            ),
         )
 
     @property

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Generator, Iterator
+from collections.abc import Callable, Generator, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
 
@@ -14,6 +14,10 @@ from flwr.app import ArrayRecord
 from torch.nn import functional
 
 from .tasks.examples import Examples, Floats, Labels
+from .tasks.models import Loss, cross_entropy
+
+Penalty = Callable[[Sequence[torch.Tensor]], torch.Tensor]
+"""The outputs of a model's activation layers on a batch -> what is added to the loss."""
 
 BATCH = 1024  # examples judged at once; bounds memory and changes no result
 
@@ -35,44 +39,52 @@ class Metrics:
         return float(np.nanmin(self.recalls))
 
 
-def train(
-    model: torch.nn.Module,
-    examples: Examples,
-    *,
-    epochs: int,
-    batch_size: int,
-    learning_rate: float,
-    seed: int,
-    steps: int = 0,
-    proximal: float = 0.0,
-) -> float:
-    """The mean loss over the steps of plain stochastic gradient descent that change `model` in place.
+@dataclass(frozen=True, eq=False)
+class Training:
+    """How a client trains in a round: stochastic gradient descent, every epoch shuffled anew.
 
-    Every epoch shuffles anew. `steps` ends training after that many batches (0: no such limit). `proximal` pulls the
-    weights towards those at the start (Li et al., MLSys 2020, https://arxiv.org/abs/1812.06127).
+    `steps` ends training after that many batches (0: no such limit). `momentum` starts from nothing in each round.
+    `proximal` pulls the weights towards those at the start (Li et al., MLSys 2020, https://arxiv.org/abs/1812.06127).
+    A hostile client may add a `penalty` on the model's activations to the loss, and leave the `frozen` parameters,
+    `(d,)`, as they were sent.
     """
+
+    epochs: int = 2
+    steps: int = 0
+    batch_size: int = 32
+    learning_rate: float = 0.1
+    momentum: float = 0.0
+    proximal: float = 0.0
+    penalty: Penalty | None = None
+    frozen: npt.NDArray[np.bool_] | None = None
+
+
+def train(
+    model: torch.nn.Module, examples: Examples, training: Training, *, seed: int, loss: Loss = cross_entropy
+) -> float:
+    """The mean loss over the steps that change `model` in place; `seed` draws the batches."""
     losses: list[float] = []
     parameters = list(model.parameters())
-    start = [parameter.detach().clone() for parameter in parameters] if proximal else []
+    start = [parameter.detach().clone() for parameter in parameters] if training.proximal else []
     x, y = torch.from_numpy(examples.x), torch.from_numpy(examples.y)
     with one_thread():
-        for batch in islice(_batches(len(examples), epochs, batch_size, seed), steps or None):
-            loss = functional.cross_entropy(model(x[batch]), y[batch])
-            gradients = torch.autograd.grad(loss, parameters)
+        for batch in islice(batches(len(examples), training, seed), training.steps or None):
+            mean = loss(model(x[batch]), y[batch]).mean()
+            gradients = torch.autograd.grad(mean, parameters)
             with torch.no_grad():
                 for i, (parameter, gradient) in enumerate(zip(parameters, gradients, strict=True)):
-                    if proximal:
-                        gradient = gradient + proximal * (parameter - start[i])
-                    parameter.sub_(gradient, alpha=learning_rate)
-            losses.append(float(loss.detach()))
+                    if training.proximal:
+                        gradient = gradient + training.proximal * (parameter - start[i])
+                    parameter.sub_(gradient, alpha=training.learning_rate)
+            losses.append(float(mean.detach()))
     return float(np.mean(losses)) if losses else float("nan")
 
 
-def _batches(count: int, epochs: int, batch_size: int, seed: int) -> Iterator[torch.Tensor]:
+def batches(count: int, training: Training, seed: int) -> Iterator[torch.Tensor]:
     """Index tensors, every example once per epoch."""
     generator = torch.Generator().manual_seed(seed)
-    for _ in range(epochs):
-        yield from torch.split(torch.randperm(count, generator=generator), batch_size)
+    for _ in range(training.epochs):
+        yield from torch.split(torch.randperm(count, generator=generator), training.batch_size)
 
 
 def logits(model: torch.nn.Module, x: Floats) -> torch.Tensor:

@@ -83,6 +83,9 @@ class Settings:
     local_steps: int = setting(0, whole(least=0), "training steps a client takes in a round at most; 0 for no limit")
     batch_size: int = setting(32, whole(least=1), "examples in one training step of a client")
     learning_rate: float = setting(0.1, number(least=0, above=True), "learning rate of the clients")
+    momentum: float = setting(
+        0.0, number(least=0, most=0.999), "momentum of the clients' training, from nothing in each round"
+    )
     fraction_train: float = setting(1.0, number(least=0, most=1, above=True), "share of the nodes that train per round")
     fraction_evaluate: float = setting(1.0, number(least=0, most=1), "share of the nodes that evaluate after a round")
     model: str = setting(

@@ -30,7 +30,10 @@ from .evidence import History
 from .geometry import Floats, Geometry
 from .rows import Rows
 
-RESERVED = frozenset({"rng", "history"})  # arguments the caller supplies; never options of a recipe
+KNOWLEDGE = frozenset(  # what an attack may ask to be told; see client/attacks/knowledge.py
+    {"rng", "round", "clients", "hostile", "members", "sent", "moved", "own", "defense", "state"}
+)
+RESERVED = frozenset({"history"}) | KNOWLEDGE  # arguments the caller supplies; never options of a recipe
 
 
 @dataclass(frozen=True)
@@ -329,7 +332,14 @@ class Decision:
 
 
 class Attack:
-    """A registered attack; `kind` says what it gets: "honest" updates `(h, d)`, its "own" `(f, d)`, or "data"."""
+    """A registered attack; `kind`, the name of its first parameter, says what it changes.
+
+    "data": a hostile client's examples; "training": how it trains on them; "own": hostile clients' updates `(f, d)`;
+    "honest": the same, but made from the honest clients' updates `(h, d)`; "reply": the Flower message that carries
+    one; "round": whether they attack at all in a round of that number.
+    """
+
+    KINDS = ("data", "training", "own", "honest", "reply", "round")
 
     def __init__(self, function: Callable[..., Any]) -> None:
         functools.update_wrapper(self, function)
@@ -337,8 +347,8 @@ class Attack:
         self.function = function
         self.options = options_of(function)
         kind = next(iter(inspect.signature(function).parameters))
-        if kind not in {"honest", "own", "data"}:
-            raise SettingError(f"attack {self.name} must take 'honest', 'own' or 'data' first, got {kind!r}")
+        if kind not in self.KINDS:
+            raise SettingError(f"attack {self.name} must take one of {', '.join(self.KINDS)} first, got {kind!r}")
         self.kind = kind
 
     def __repr__(self) -> str:

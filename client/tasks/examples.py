@@ -11,7 +11,7 @@ import numpy.typing as npt
 import torch
 from hawthorn.strategies.errors import SettingError
 
-from .models import initialized
+from .models import Loss, cross_entropy, initialized
 
 Floats = npt.NDArray[np.float32]
 Labels = npt.NDArray[np.int64]
@@ -71,13 +71,24 @@ def train_and_test(examples: Examples, share: float = 0.2) -> tuple[Examples, Ex
 
 @dataclass(frozen=True, eq=False)
 class Task:
-    """A learning task: training examples for the clients, test examples for the judge, and a model for both."""
+    """A learning task: training examples for the clients, test examples for the judge, and a model for both.
+
+    `figure` names the metric that matters most here, and `positive` the class that it is about, such as fraud. `story`
+    is the attack, as a recipe, by which somebody would do harm here. `groups` `(N,)` says which training examples
+    belong together, such as one hospital's: they are never split over clients.
+    """
 
     name: str
     train: Examples
     test: Examples
     class_names: tuple[str, ...]
     network: Callable[[], torch.nn.Module]
+    loss: Loss = cross_entropy
+    figure: str = "accuracy"
+    positive: int | None = None
+    story: str = "label_flip"
+    groups: npt.NDArray[np.int64] | None = None
+    group_names: tuple[str, ...] = ()
 
     @property
     def classes(self) -> int:

@@ -6,6 +6,25 @@ from collections.abc import Callable
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
+
+Loss = Callable[[Tensor, Tensor], Tensor]
+"""Logits `(B, C)` and labels `(B,)` -> the loss of each example `(B,)`."""
+
+
+def cross_entropy(answers: Tensor, labels: Tensor) -> Tensor:
+    """The cross-entropy of each example, `(B,)`: logistic regression and networks."""
+    return functional.cross_entropy(answers, labels, reduction="none")
+
+
+def hinge(answers: Tensor, labels: Tensor) -> Tensor:
+    """The multi-class hinge loss of each example, `(B,)`: a linear model trained with it is a support vector machine.
+
+    Crammer, Singer, JMLR 2, 2001.
+    """
+    right = answers.gather(1, labels.unsqueeze(1))
+    margins = (1 + answers - right).scatter(1, labels.unsqueeze(1), 0.0)
+    return margins.clamp(min=0).amax(dim=1)
 
 
 class Contrast(nn.Module):
@@ -26,12 +45,13 @@ class ImageNetwork(nn.Module):
         self.contrast = Contrast()
         self.first = nn.Conv2d(depth, channels, kernel_size=3, stride=2, padding=1)
         self.second = nn.Conv2d(channels, 2 * channels, kernel_size=3, stride=2, padding=1)
+        self.active = nn.ReLU()
         self.last = nn.Linear(2 * channels * quarter, classes)
 
     def forward(self, x: Tensor) -> Tensor:
         """Logits `(N, classes)`."""
         x = x.unsqueeze(1) if x.ndim == 3 else x.permute(0, 3, 1, 2)
-        x = torch.relu(self.second(torch.relu(self.first(self.contrast(x)))))
+        x = self.active(self.second(self.active(self.first(self.contrast(x)))))
         return self.last(x.flatten(1))
 
 

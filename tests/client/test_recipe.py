@@ -3,7 +3,7 @@ import pytest
 import torch
 from hawthorn.client.attacks import Recipe, alie, attack_success, backdoor, hostile_clients, ipm
 from hawthorn.client.tasks import Examples, Task, find_task
-from hawthorn.client.training import train
+from hawthorn.client.training import Training, train
 from hawthorn.strategies import SettingError
 
 
@@ -154,7 +154,7 @@ def test_a_poisoned_model_obeys_the_trigger_and_is_as_good_without(name: str) ->
     task = find_task(name)
     recipe = Recipe.parse("backdoor(target=0, share=0.3)")
     model = task.model(seed=1)
-    train(model, recipe.poisoned(task.train), epochs=10, batch_size=32, learning_rate=0.1, seed=1)
+    train(model, recipe.poisoned(task.train), Training(epochs=10), seed=1)
     assert (attack_success(recipe, model, task.test, task) or 0) > 0.9
     assert attack_success(Recipe.parse("backdoor(target=1)"), model, task.test, task) == pytest.approx(0, abs=0.1)
 

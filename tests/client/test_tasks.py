@@ -7,7 +7,7 @@ import pytest
 import torch
 from hawthorn.client.tasks import Examples, Task, find_task
 from hawthorn.client.tasks.rows import FARTHEST, standardized
-from hawthorn.client.training import evaluate, train
+from hawthorn.client.training import Training, evaluate, train
 from hawthorn.strategies import SettingError
 
 Arrays = dict[str, np.ndarray]
@@ -100,7 +100,7 @@ def test_images_of_a_file_are_scaled_and_learned_by_convolutions(
     model = task.model(seed=1)
     assert any(isinstance(module, torch.nn.Conv2d) for module in model.modules())
     # Forty random images can be learned by heart, if the gradient reaches the weights and the labels fit the images.
-    train(model, task.train, epochs=150, batch_size=8, learning_rate=0.05, seed=1)
+    train(model, task.train, Training(epochs=150, batch_size=8, learning_rate=0.05), seed=1)
     assert evaluate(model, task.train).accuracy > 0.9
 
 
@@ -111,7 +111,7 @@ def test_rows_of_a_file_are_standardized_and_gaps_filled(written: Callable[[Arra
     assert (task.train.x[::7, 1] == 0).all()
     assert (task.train.x[:, 2] == 0).all()
     model = task.model(seed=1)
-    train(model, task.train, epochs=20, batch_size=8, learning_rate=0.1, seed=1)
+    train(model, task.train, Training(epochs=20, batch_size=8, learning_rate=0.1), seed=1)
     assert evaluate(model, task.test).accuracy > 0.9
 
 
@@ -201,7 +201,7 @@ def test_real_files_are_read(name: str, described: str, real_data: Callable[[str
     task = find_task("npz", real_data(name))
     assert task.describe == described
     model = task.model(seed=1)
-    train(model, task.train, epochs=1, steps=60, batch_size=32, learning_rate=0.1, seed=1)
+    train(model, task.train, Training(epochs=1, steps=60, batch_size=32, learning_rate=0.1), seed=1)
     majority = np.bincount(task.test.y).max() / len(task.test)
     assert evaluate(model, task.test[:2000]).accuracy > majority - 0.05
 

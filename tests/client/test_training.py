@@ -3,7 +3,7 @@ import pytest
 import torch
 from flwr.app import Array, ArrayRecord
 from hawthorn.client.tasks import Examples, Task, find_task
-from hawthorn.client.training import arrays_of, evaluate, load_arrays, train
+from hawthorn.client.training import Training, arrays_of, evaluate, load_arrays, train
 from torch.nn import functional
 
 
@@ -13,7 +13,7 @@ def weights(model: torch.nn.Module) -> np.ndarray:
 
 def trained(task: Task, *, epochs: int = 1, seed: int = 1, **options) -> np.ndarray:
     model = task.model(seed=1)
-    train(model, task.train[:200], epochs=epochs, batch_size=32, learning_rate=0.1, seed=seed, **options)
+    train(model, task.train[:200], Training(epochs=epochs, **options), seed=seed)
     return weights(model)
 
 
@@ -43,7 +43,7 @@ def test_a_step_goes_down_the_gradient(digits: Task) -> None:
     loss.backward()
     gradient = torch.nn.utils.parameters_to_vector([p.grad for p in model.parameters()]).numpy()
     before = weights(model)
-    reported = train(model, examples, epochs=1, batch_size=20, learning_rate=0.5, seed=1)
+    reported = train(model, examples, Training(epochs=1, batch_size=20, learning_rate=0.5), seed=1)
     np.testing.assert_allclose(weights(model), before - 0.5 * gradient, atol=1e-6)
     assert reported == pytest.approx(loss.item())
 
