@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 from collections.abc import Callable, Generator, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
@@ -11,13 +12,14 @@ import numpy as np
 import numpy.typing as npt
 import torch
 from flwr.app import ArrayRecord
+from hawthorn.strategies.errors import SettingError
 from torch.nn import functional
 
 from .tasks.examples import Examples, Floats, Labels
 from .tasks.models import Loss, cross_entropy
 
 Penalty = Callable[[Sequence[torch.Tensor]], torch.Tensor]
-"""The outputs of a model's activation layers on a batch -> what is added to the loss."""
+"""The outputs of a model's activation layers on a batch -> what is added to the loss; never asked if it has none."""
 
 BATCH = 1024  # examples judged at once; bounds memory and changes no result
 
@@ -45,8 +47,8 @@ class Training:
 
     `steps` ends training after that many batches (0: no such limit). `momentum` starts from nothing in each round.
     `proximal` pulls the weights towards those at the start (Li et al., MLSys 2020, https://arxiv.org/abs/1812.06127).
-    A hostile client may add a `penalty` on the model's activations to the loss, and leave the `frozen` parameters,
-    `(d,)`, as they were sent.
+    A hostile client may add a `penalty` on the model's activations to the loss, and leave the `frozen` values of the
+    model's row `(d,)` (`float_entries`) as they were sent.
     """
 
     epochs: int = 2
@@ -62,22 +64,110 @@ class Training:
 def train(
     model: torch.nn.Module, examples: Examples, training: Training, *, seed: int, loss: Loss = cross_entropy
 ) -> float:
-    """The mean loss over the steps that change `model` in place; `seed` draws the batches."""
+    """The mean loss over the steps that change `model` in place, penalty and pull left out.
+
+    `seed` draws the batches, and what layers such as dropout draw. Raises `SettingError` if `frozen` does not fit.
+    """
+    with one_thread(), seeded(seed):
+        return descended(model, examples, training, seed=seed, loss=loss)
+
+
+def descended(model: torch.nn.Module, examples: Examples, training: Training, *, seed: int, loss: Loss) -> float:
+    """The same as `train` on the threads and with the global random state that the caller has set."""
     losses: list[float] = []
     parameters = list(model.parameters())
-    start = [parameter.detach().clone() for parameter in parameters] if training.proximal else []
+    device = parameters[0].device
+    descent = Descent(parameters, training, frozen=masks(model, training))
     x, y = torch.from_numpy(examples.x), torch.from_numpy(examples.y)
-    with one_thread():
+    with activations(model, training.penalty) as outputs:
         for batch in islice(batches(len(examples), training, seed), training.steps or None):
-            mean = loss(model(x[batch]), y[batch]).mean()
-            gradients = torch.autograd.grad(mean, parameters)
-            with torch.no_grad():
-                for i, (parameter, gradient) in enumerate(zip(parameters, gradients, strict=True)):
-                    if training.proximal:
-                        gradient = gradient + training.proximal * (parameter - start[i])
-                    parameter.sub_(gradient, alpha=training.learning_rate)
-            losses.append(float(mean.detach()))
+            outputs.clear()
+            objective = mean = loss(model(x[batch].to(device)), y[batch].to(device)).mean()
+            if training.penalty and outputs:
+                objective = mean + training.penalty(outputs)
+            gradients: tuple[torch.Tensor, ...] = torch.autograd.grad(objective, parameters)
+            descent.step(gradients)
+            losses.append(mean.item())
     return float(np.mean(losses)) if losses else float("nan")
+
+
+class Descent:
+    """Gradient descent on tensors in place: `torch.optim.SGD` with momentum and without dampening, and a pull home.
+
+    The velocity starts from nothing; `frozen` says for each tensor which of its values stay as they are.
+
+    >>> weights = [torch.tensor([1.0, 1.0])]
+    >>> descent = Descent(weights, Training(learning_rate=0.5, momentum=0.5))
+    >>> for _ in range(2):
+    ...     descent.step([torch.tensor([1.0, 0.0])])
+    >>> weights  # 1 - 0.5 * 1 - 0.5 * (0.5 * 1 + 1)
+    [tensor([-0.2500,  1.0000])]
+    """
+
+    def __init__(
+        self, parameters: Sequence[torch.Tensor], training: Training, *, frozen: Sequence[torch.Tensor] = ()
+    ) -> None:
+        self.parameters = parameters
+        self.training = training
+        self.frozen = frozen
+        self.start = [parameter.detach().clone() for parameter in parameters] if training.proximal else []
+        self.velocity: list[torch.Tensor] = []
+
+    @torch.no_grad()
+    def step(self, gradients: Sequence[torch.Tensor]) -> None:
+        """Move the tensors down these gradients."""
+        directions = list(gradients)
+        if self.start:
+            pulls = zip(directions, self.parameters, self.start, strict=True)
+            directions = [own + self.training.proximal * (here - start) for own, here, start in pulls]
+        if self.frozen:
+            directions = [own.masked_fill(frozen, 0.0) for own, frozen in zip(directions, self.frozen, strict=True)]
+        if self.training.momentum:
+            if not self.velocity:
+                self.velocity = [torch.zeros_like(parameter) for parameter in self.parameters]
+            for velocity, direction in zip(self.velocity, directions, strict=True):
+                velocity.mul_(self.training.momentum).add_(direction)
+            directions = self.velocity
+        for parameter, direction in zip(self.parameters, directions, strict=True):
+            parameter.sub_(direction, alpha=self.training.learning_rate)
+
+
+def float_entries(model: torch.nn.Module) -> dict[str, torch.Tensor]:
+    """The floating-point entries of the model's state, whose values one after another are its row `(d,)`.
+
+    Integer entries, such as batch norm's counters, have no place in a row.
+    """
+    return {name: entry for name, entry in model.state_dict().items() if entry.is_floating_point()}
+
+
+def masks(model: torch.nn.Module, training: Training) -> list[torch.Tensor]:
+    """For each parameter, which of its values are frozen; nothing if none are."""
+    if training.frozen is None:
+        return []
+    entries = float_entries(model)
+    sizes = [entry.numel() for entry in entries.values()]
+    if training.frozen.shape != (sum(sizes),):
+        raise SettingError(f"frozen must say of each of {sum(sizes)} values, got shape {training.frozen.shape}")
+    parts = dict(zip(entries, torch.split(torch.from_numpy(training.frozen), sizes), strict=True))
+    return [parts[name].view(own.shape).to(own.device) for name, own in model.named_parameters()]
+
+
+@contextlib.contextmanager
+def activations(model: torch.nn.Module, penalty: Penalty | None) -> Generator[list[torch.Tensor]]:
+    """A list to which the model's activation layers, such as `nn.ReLU`, add their outputs while there is a penalty."""
+    outputs: list[torch.Tensor] = []
+
+    def heard(_layer: torch.nn.Module, _inputs: object, output: object) -> None:
+        if isinstance(output, torch.Tensor):  # attention, which torch counts among the activations, answers a tuple
+            outputs.append(output)
+
+    layers = [layer for layer in model.modules() if type(layer).__module__ == torch.nn.ReLU.__module__]
+    hooks = [layer.register_forward_hook(heard) for layer in layers] if penalty else []
+    try:
+        yield outputs
+    finally:
+        for hook in hooks:
+            hook.remove()
 
 
 def batches(count: int, training: Training, seed: int) -> Iterator[torch.Tensor]:
@@ -127,6 +217,22 @@ def one_thread() -> Generator[None]:
         yield
     finally:
         torch.set_num_threads(threads)
+
+
+@contextlib.contextmanager
+def seeded(seed: int) -> Generator[None]:
+    """Torch's global random state set by `seed` for a time, and then as it was: layers such as dropout draw from it."""
+    before = torch.get_rng_state()
+    torch.default_generator.manual_seed(seed)
+    try:
+        yield
+    finally:
+        torch.set_rng_state(before)
+
+
+def cores() -> int:
+    """How many cores this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def arrays_of(model: torch.nn.Module) -> ArrayRecord:
