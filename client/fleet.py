@@ -102,7 +102,7 @@ class Fleet:
             if threads == 1:
                 work(self._replicas[0])
                 return
-            self._pool = self._pool or ThreadPoolExecutor(self.threads, None, torch.set_num_threads, (1,))
+            self._pool = self._pool or ThreadPoolExecutor(self.threads, "fleet", torch.set_num_threads, (1,))
             for _ in self._pool.map(work, self._replicas[:threads]):
                 pass
 
