@@ -107,4 +107,4 @@ class Assignment:
 # All clients of a simulation in one process share the cut; a task is one object per process, so it can be the key.
 @functools.lru_cache(maxsize=16)
 def _parts(task: Task, spec: str, clients: int, seed: int) -> tuple[Indices, ...]:
-    return tuple(partition(spec, task.train.y, clients, seed))
+    return tuple(partition(spec, task.train.y, clients, seed, task.groups))

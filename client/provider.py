@@ -12,8 +12,9 @@ from hawthorn.strategies.errors import SettingError
 
 from .assignment import read, task_of
 from .attacks import Recipe, attack_success
+from .metrics import judged
 from .tasks import partition
-from .training import arrays_of, evaluate, load_arrays
+from .training import arrays_of, load_arrays, logits
 
 RunConfig = Mapping[str, object]
 Evaluation = Callable[[int, ArrayRecord], MetricRecord]
@@ -25,7 +26,7 @@ def initial_arrays(run_config: RunConfig) -> ArrayRecord:
     Raises `SettingError` for what the clients would otherwise stumble over: task, data file, partition, attack.
     """
     task, clients, seed = task_of(run_config), read(run_config, "clients", 10), read(run_config, "seed", 1)
-    partition(read(run_config, "partition", "dirichlet(0.5)"), task.train.y, clients, seed)
+    partition(read(run_config, "partition", "dirichlet(0.5)"), task.train.y, clients, seed, task.groups)
     recipe = _recipe(run_config)
     recipe.check(task, clients, read(run_config, "hostile", 0))
     if recipe.honest:
@@ -37,16 +38,15 @@ def initial_arrays(run_config: RunConfig) -> ArrayRecord:
 
 
 def holdout(run_config: RunConfig) -> Evaluation:
-    """The evaluation of a model on the task's test examples: loss, accuracy, worst class recall, attack success."""
+    """The evaluation of a model on the task's test examples: loss, the task's figures, attack success."""
     task, recipe = task_of(run_config), _recipe(run_config)
     model = task.model(read(run_config, "seed", 1))
 
     def evaluation(_round: int, arrays: ArrayRecord) -> MetricRecord:
         load_arrays(model, arrays)
-        metrics = evaluate(model, task.test)
-        record = MetricRecord(
-            {"loss": metrics.loss, "accuracy": metrics.accuracy, "worst-class-recall": metrics.worst_class_recall}
-        )
+        metrics = judged(task, logits(model, task.test.x))
+        figures = {name.replace("_", "-"): value for name, value in metrics.figures.items()}
+        record = MetricRecord({"loss": metrics.loss, **figures})
         success = attack_success(recipe, model, task.test, task)
         if success is not None:
             record["attack-success"] = success

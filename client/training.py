@@ -13,32 +13,16 @@ import numpy.typing as npt
 import torch
 from flwr.app import ArrayRecord
 from hawthorn.strategies.errors import SettingError
-from torch.nn import functional
 
-from .tasks.examples import Examples, Floats, Labels
+from .metrics import Metrics, of_answers
+from .metrics import predictions as predictions  # judged here, asked for there
+from .tasks.examples import Examples, Floats
 from .tasks.models import Loss, cross_entropy
 
 Penalty = Callable[[Sequence[torch.Tensor]], torch.Tensor]
 """The outputs of a model's activation layers on a batch -> what is added to the loss; never asked if it has none."""
 
 BATCH = 1024  # examples judged at once; bounds memory and changes no result
-
-
-@dataclass(frozen=True, eq=False)
-class Metrics:
-    """How well a model does: mean cross-entropy, share of correct answers, and that share per class.
-
-    `recalls` `(C,)` is NaN for a class that has no examples.
-    """
-
-    loss: float
-    accuracy: float
-    recalls: npt.NDArray[np.float64]
-
-    @property
-    def worst_class_recall(self) -> float:
-        """The recall of the class that fares worst."""
-        return float(np.nanmin(self.recalls))
 
 
 @dataclass(frozen=True, eq=False)
@@ -183,29 +167,9 @@ def logits(model: torch.nn.Module, x: Floats) -> torch.Tensor:
         return torch.cat([model(batch) for batch in torch.split(torch.from_numpy(x), BATCH)])
 
 
-def predictions(answers: torch.Tensor) -> Labels:
-    """The predicted label of each example `(N,)`; -1, which is never right, where the logits are not finite.
-
-    >>> predictions(torch.tensor([[0.0, 2.0], [float("nan"), 1.0]]))
-    array([ 1, -1])
-    """
-    labels = answers.argmax(dim=1)
-    labels[~answers.isfinite().all(dim=1)] = -1
-    return labels.numpy()
-
-
 def evaluate(model: torch.nn.Module, examples: Examples) -> Metrics:
-    """How well the model does on these examples; the model stays as it is."""
-    answers = logits(model, examples.x)
-    correct = predictions(answers) == examples.y
-    classes = answers.shape[1]
-    present = np.bincount(examples.y, minlength=classes)
-    right = np.bincount(examples.y[correct], minlength=classes)
-    return Metrics(
-        loss=float(functional.cross_entropy(answers, torch.from_numpy(examples.y))),
-        accuracy=float(correct.mean()),
-        recalls=np.divide(right, present, out=np.full(classes, np.nan), where=present > 0),
-    )
+    """How well the model does on these examples, of which it need not be told the task; the model stays as it is."""
+    return of_answers(examples, logits(model, examples.x))
 
 
 @contextlib.contextmanager

@@ -57,7 +57,7 @@ class Federation:
         if settings.hostile >= settings.clients:
             raise SettingError(f"hostile must be below clients={settings.clients}, got {settings.hostile}")
         task = find_task(settings.task, settings.data or None)
-        partition(settings.partition, task.train.y, settings.clients, settings.seed)
+        partition(settings.partition, task.train.y, settings.clients, settings.seed, task.groups)
         recipe = Recipe.parse(settings.attack) if settings.hostile else None
         if recipe:
             recipe.check(task, settings.clients, settings.hostile)

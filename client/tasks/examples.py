@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, replace
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -15,6 +15,7 @@ from .models import Loss, cross_entropy, initialized
 
 Floats = npt.NDArray[np.float32]
 Labels = npt.NDArray[np.int64]
+Groups = npt.NDArray[np.int64]
 
 
 @dataclass(frozen=True, eq=False)
@@ -75,25 +76,34 @@ class Task:
 
     `figure` names the metric that matters most here, and `positive` the class that it is about, such as fraud. `story`
     is the attack, as a recipe, by which somebody would do harm here. `groups` `(N,)` says which training examples
-    belong together, such as one hospital's: they are never split over clients.
+    belong together, such as one hospital's: they are never split over clients; `test_groups` says the same of the test
+    examples. Where `network` is None the task grows a forest (`client/forest.py`): a client's contribution is its
+    trees, which the server compares by what they say of the unlabeled `reference` examples that it has.
     """
 
     name: str
     train: Examples
     test: Examples
     class_names: tuple[str, ...]
-    network: Callable[[], torch.nn.Module]
+    network: Callable[[], torch.nn.Module] | None
     loss: Loss = cross_entropy
     figure: str = "accuracy"
     positive: int | None = None
     story: str = "label_flip"
-    groups: npt.NDArray[np.int64] | None = None
+    groups: Groups | None = None
+    test_groups: Groups | None = None
     group_names: tuple[str, ...] = ()
+    reference: Floats | None = None
 
     @property
     def classes(self) -> int:
         """How many classes there are."""
         return len(self.class_names)
+
+    @property
+    def learner(self) -> Literal["network", "forest"]:
+        """What learns the task."""
+        return "forest" if self.network is None else "network"
 
     @property
     def describe(self) -> str:
@@ -103,5 +113,48 @@ class Task:
         return f"{self.name}: {len(self.train)} training and {len(self.test)} test {kind}, {self.classes} classes"
 
     def model(self, seed: int) -> torch.nn.Module:
-        """A new model with weights drawn from `seed`; the global random state is neither read nor changed."""
+        """A new model with weights drawn from `seed`; the global random state is neither read nor changed.
+
+        Raises `SettingError` for a task that grows a forest.
+        """
+        if self.network is None:
+            raise SettingError(
+                f"{self.name} grows a forest, whose trees have no weights to send: write network='logistic', or run "
+                "it with hawthorn evaluate"
+            )
         return initialized(self.network, seed)
+
+    def reduced(self, train: int = 0, test: int = 0) -> Task:
+        """The same task with so many of its training and test examples, always the same ones; 0 for all.
+
+        They are a random subset with each class's share kept; a larger one holds the smaller one. Groups that keep a
+        few of their examples stay together all the same.
+        """
+        kept, judging = thinned(self.train, train, "train"), thinned(self.test, test, "test")
+        return replace(
+            self,
+            train=self.train[kept],
+            test=self.test[judging],
+            groups=None if self.groups is None else self.groups[kept],
+            test_groups=None if self.test_groups is None else self.test_groups[judging],
+        )
+
+
+def thinned(examples: Examples, count: int, option: str = "count") -> Labels:
+    """The indices of `count` examples, ascending: random, always the same, every class with its share; 0 for all.
+
+    Raises `SettingError` for other counts than there are examples.
+
+    >>> thinned(Examples(np.zeros((8, 1)), np.array([0, 0, 0, 1, 0, 1, 0, 0])), 4).size
+    4
+    """
+    if isinstance(count, bool) or not isinstance(count, int) or not 0 <= count <= len(examples):  # pyright: ignore[reportUnnecessaryIsInstance]  # a task is text
+        raise SettingError(f"{option} must be a whole number up to {len(examples)}, 0 for all examples; got {count!r}")
+    if not count:
+        return np.arange(len(examples))
+    rng = np.random.default_rng(0)
+    place = np.empty(len(examples))
+    for label in np.unique(examples.y):
+        members = rng.permutation(np.flatnonzero(examples.y == label))
+        place[members] = (np.arange(len(members)) + rng.random()) / len(members)
+    return np.sort(np.argsort(place, kind="stable")[:count])

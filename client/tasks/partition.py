@@ -14,40 +14,107 @@ Indices = npt.NDArray[np.int64]
 LEAST = 8  # examples that even the smallest client gets, where there are enough: fewer would train on noise alone
 
 
-def partition(spec: str, labels: npt.NDArray[Any], clients: int, seed: int) -> list[Indices]:
+def partition(
+    spec: str, labels: npt.NDArray[Any], clients: int, seed: int, groups: npt.NDArray[Any] | None = None
+) -> list[Indices]:
     """Index arrays, one per client, in random order: disjoint, together all examples, none empty.
 
-    `"iid"` deals the examples out evenly. `"dirichlet(0.5)"` skews the labels: every class is split by shares drawn
-    from a Dirichlet distribution; the smaller alpha, the fewer classes a client sees. Clients left with fewer than
-    eight examples are given some by the largest ones. Raises `SettingError` for anything else.
+    - `"iid"` deals the examples out evenly.
+    - `"dirichlet(0.5)"` skews the labels: every class is split by shares drawn from a Dirichlet distribution; the
+      smaller alpha, the fewer classes a client sees. Clients left with fewer than eight examples are given some by the
+      largest ones. Hsu, Qi, Brown, 2019, https://arxiv.org/abs/1909.06335
+    - `"sorted"` sorts the examples by label and deals them out in equal consecutive parts: client 0 has the first
+      classes. Karimireddy, He, Jaggi, ICLR 2022, https://arxiv.org/abs/2006.09365; their honest clients share all
+      examples so, and their hostile ones draw from all: that takes a call with the number of the honest ones.
+    - `"natural"` makes every group a client, client k the k-th; several groups each where clients are fewer.
 
-    Hsu, Qi, Brown, "Measuring the effects of non-identical data distribution", 2019, https://arxiv.org/abs/1909.06335
+    `groups` `(N,)` says which examples belong together. No group is ever split over clients: above, groups then stand
+    where examples did, each with the label that most of its examples have. Raises `SettingError` for any other spec,
+    and for more clients than there are examples or groups.
 
     >>> [len(part) for part in partition("iid", np.zeros(10), clients=3, seed=1)]
     [4, 3, 3]
+    >>> [sorted(part.tolist()) for part in partition("sorted", np.array([1, 0, 1, 0, 2, 2]), clients=3, seed=1)]
+    [[1, 3], [0, 2], [4, 5]]
+    >>> groups = np.array([7, 5, 7, 5, 9])
+    >>> [sorted(part.tolist()) for part in partition("natural", np.zeros(5), clients=3, seed=1, groups=groups)]
+    [[1, 3], [0, 2], [4]]
     """
-    if not 1 <= clients <= len(labels):
-        raise SettingError(
-            f"the number of clients must be from 1 to {len(labels)}, the examples there are; got {clients}"
-        )
+    alpha = _alpha(spec)
     # A stream of its own: the same seed also draws batches and hostile clients.
     rng = np.random.default_rng([seed, 1])
-    if spec.strip() == "iid":
-        return np.array_split(rng.permutation(len(labels)), clients)
-    parts = _skewed(labels, clients, _alpha(spec), rng)
-    return [rng.permutation(part) for part in _topped_up(parts, min(LEAST, len(labels) // clients))]
+    if groups is None:
+        if spec.strip() == "natural":
+            raise SettingError(
+                "partition='natural' needs a task with groups: write 'iid', 'dirichlet(0.5)' or 'sorted'"
+            )
+        _check(clients, len(labels), "examples")
+        return _parts(spec.strip(), alpha, labels, np.ones(len(labels), dtype=np.int64), clients, rng)
+    names, member_of = np.unique(groups, return_inverse=True)
+    _check(clients, len(names), "groups of examples that stay together")
+    majorities = _majorities(labels, member_of, len(names))
+    parts = _parts(spec.strip(), alpha, majorities, np.bincount(member_of), clients, rng)
+    return [rng.permutation(np.flatnonzero(np.isin(member_of, part))) for part in parts]
 
 
 def _alpha(spec: str) -> float:
-    """The alpha of `dirichlet(alpha)`."""
+    """The alpha of `dirichlet(alpha)`; 0 for the other ways."""
+    if spec.strip() in {"iid", "sorted", "natural"}:
+        return 0.0
     found = re.fullmatch(r"\s*dirichlet\(\s*(?:alpha\s*=\s*)?([0-9.]+(?:e[+-]?[0-9]+)?)\s*\)\s*", spec)
     try:
         alpha = float(found[1]) if found else 0.0
     except ValueError:
         alpha = 0.0
     if not 0.0 < alpha < float("inf"):
-        raise SettingError(f"partition must be 'iid' or 'dirichlet(0.5)' with a number above 0, got {spec!r}")
+        raise SettingError(
+            "partition must be 'iid' or 'dirichlet(0.5)' with a number above 0, or 'sorted', or 'natural' for a task "
+            f"with groups; got {spec!r}"
+        )
     return alpha
+
+
+def _check(clients: int, most: int, what: str) -> None:
+    if not 1 <= clients <= most:
+        raise SettingError(
+            f"the number of clients must be from 1 to {most}, the {what} there are; got {clients}, write clients={most}"
+        )
+
+
+def _parts(
+    written: str, alpha: float, labels: npt.NDArray[Any], sizes: Indices, clients: int, rng: np.random.Generator
+) -> list[Indices]:
+    """Index arrays of examples, or of groups that have so many examples and such a label, one per client."""
+    count = len(labels)
+    if written == "iid":
+        return np.array_split(rng.permutation(count), clients)
+    if written == "natural":
+        return _dealt(sizes, clients, rng)
+    if written == "sorted":
+        parts = np.array_split(np.argsort(labels, kind="stable"), clients)
+    else:
+        parts = _topped_up(_skewed(labels, clients, alpha, rng), min(LEAST, count // clients))
+    return [rng.permutation(part) for part in parts]
+
+
+def _majorities(labels: npt.NDArray[Any], member_of: Indices, units: int) -> Indices:
+    """The label that most examples of each group have; the smallest of several."""
+    values, coded = np.unique(labels, return_inverse=True)
+    counts = np.zeros((units, len(values)), dtype=np.int64)
+    np.add.at(counts, (member_of, coded), 1)
+    return values[counts.argmax(axis=1)]
+
+
+def _dealt(sizes: Indices, clients: int, rng: np.random.Generator) -> list[Indices]:
+    """Index arrays of groups: the largest first, each to the client that has fewest examples so far."""
+    held = np.zeros(clients, dtype=np.int64)
+    parts: list[list[int]] = [[] for _ in range(clients)]
+    mixed = rng.permutation(len(sizes))
+    for group in mixed[np.argsort(-sizes[mixed], kind="stable")]:
+        least = int(held.argmin())
+        parts[least].append(int(group))
+        held[least] += sizes[group]
+    return [np.array(part) for part in sorted(parts, key=min)]
 
 
 def _skewed(labels: npt.NDArray[Any], clients: int, alpha: float, rng: np.random.Generator) -> list[Indices]:
