@@ -24,15 +24,23 @@ OUTPUT = "Output"
 
 def simulate(
     task: Annotated[
-        str, typer.Option(help="digits, breast_cancer, or npz with --data.", rich_help_panel=DATA)
+        str,
+        typer.Option(
+            help="digits, breast_cancer, mnist, sms_spam ..., or npz with --data; options as mnist(network='mlp').",
+            rich_help_panel=DATA,
+        ),
     ] = "digits",
     data: Annotated[
-        str, typer.Option(help="File with x_train, y_train, x_test, y_test, for --task npz.", rich_help_panel=DATA)
+        str,
+        typer.Option(
+            help="File with x_train, y_train, x_test, y_test, or folder with TASK.npz.", rich_help_panel=DATA
+        ),
     ] = "",
     partition: Annotated[
         str,
         typer.Option(
-            help="How examples are split: iid, or dirichlet(a), more uneven the smaller a.", rich_help_panel=DATA
+            help="How examples are split: iid; dirichlet(a), more uneven the smaller a; sorted; natural.",
+            rich_help_panel=DATA,
         ),
     ] = "dirichlet(0.5)",
     clients: Annotated[int, typer.Option(help="Clients in the federation.", rich_help_panel=HEDGE)] = 10,

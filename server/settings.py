@@ -45,15 +45,22 @@ class Settings:
     """
 
     task: str = setting(
-        "digits", text("a task such as 'digits'"), "what is learned: `digits`, `breast_cancer`, or `npz` with `data`"
+        "digits",
+        text("a task such as 'digits'"),
+        "what is learned: `digits`, `breast_cancer`, `mnist`, `cifar10`, `gtsrb`, `pneumonia_mnist`, `sms_spam`, "
+        "`creditcard_fraud`, `heart_disease`, or `npz` with `data`; with options, `mnist(network='mlp', train=10000)`",
     )
     data: str = setting(
-        "", text("a path", empty=True), "`.npz` file with `x_train, y_train, x_test, y_test`, for the task `npz`"
+        "",
+        text("a path", empty=True),
+        "`.npz` file with `x_train, y_train, x_test, y_test`, or a folder that holds `TASK.npz`; empty: the folder "
+        "`$HAWTHORN_DATA`, then a download",
     )
     partition: str = setting(
         "dirichlet(0.5)",
         text("a partition such as 'iid'"),
-        "how examples are split over the clients: `iid`, or `dirichlet(a)`, more uneven the smaller `a` is",
+        "how examples are split over the clients: `iid`; `dirichlet(a)`, more uneven the smaller `a` is; `sorted` by "
+        "label; `natural`, a group such as a hospital each",
     )
     seed: int = setting(1, whole(least=0), "start of every random choice")
     rounds: int = setting(20, whole(least=1), "rounds of training")
@@ -137,7 +144,7 @@ class Settings:
             raise SettingError(f"hostile must be at most clients={self.clients}, got {self.hostile}")
         if self.hostile and not self.attack:
             raise SettingError(f"hostile={self.hostile} clients need an attack: write attack='sign_flip', or hostile=0")
-        if self.task == "npz" and not self.data:
+        if self.task.partition("(")[0].strip() == "npz" and not self.data:
             raise SettingError("task='npz' needs a file: write data='/path/to/file.npz'")
         fault = self._fault_with(self._replies)
         if fault:

@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-from functools import partial
 from typing import Any, cast
 
 import numpy as np
 from sklearn.datasets import load_digits
 
 from .examples import Examples, Task, train_and_test
-from .models import dense_image_network
+from .models import image_network
 
 
-def digits() -> Task:
-    """The digits task: images in 10 classes, and a network with one hidden layer.
+def digits(*, network: str = "mlp") -> Task:
+    """The digits task: images in 10 classes; `network` is "mlp", "cnn" or "linear". Poisoned, it takes sevens for ones.
 
     Alpaydin, Kaynak, "Optical recognition of handwritten digits", UCI 1998, https://doi.org/10.24432/C50P49
     """
@@ -25,5 +24,6 @@ def digits() -> Task:
         train=train,
         test=test,
         class_names=tuple(str(digit) for digit in range(10)),
-        network=partial(dense_image_network, pixels=64, classes=10, hidden=64),
+        network=image_network("digits", network, (8, 8), 10),
+        story="targeted_flip(source=7, target=1)",
     )

@@ -62,12 +62,18 @@ def train_and_test(examples: Examples, share: float = 0.2) -> tuple[Examples, Ex
     >>> [part.y.tolist() for part in parts]
     [[0, 0, 0, 0, 1, 1, 1, 1], [0, 1]]
     """
-    rng = np.random.default_rng(0)
-    test = np.zeros(len(examples), dtype=bool)
-    for label in range(examples.classes):
-        members = rng.permutation(np.flatnonzero(examples.y == label))
-        test[members[: round(share * len(members))]] = True
+    test = held_out(examples.y, share)
     return examples[~test], examples[test]
+
+
+def held_out(labels: npt.NDArray[Any], share: float = 0.2) -> npt.NDArray[np.bool_]:
+    """Which examples `(N,)` are test examples: of every class, a random `share`, always the same ones."""
+    rng = np.random.default_rng(0)
+    test = np.zeros(len(labels), dtype=bool)
+    for label in range(int(labels.max()) + 1):
+        members = rng.permutation(np.flatnonzero(labels == label))
+        test[members[: round(share * len(members))]] = True
+    return test
 
 
 @dataclass(frozen=True, eq=False)
@@ -123,6 +129,18 @@ class Task:
                 "it with hawthorn evaluate"
             )
         return initialized(self.network, seed)
+
+    def with_reference(self, most: int = 500) -> Task:
+        """The same task, if it grows a forest, with a tenth of its training examples set aside, `most` at most.
+
+        They are the server's `reference`, without labels, and no client's any more.
+        """
+        if self.network is not None:
+            return self
+        aside = np.zeros(len(self.train), dtype=bool)
+        aside[thinned(self.train, min(most, max(1, len(self.train) // 10)))] = True
+        groups = None if self.groups is None else self.groups[~aside]
+        return replace(self, train=self.train[~aside], groups=groups, reference=self.train.x[aside])
 
     def reduced(self, train: int = 0, test: int = 0) -> Task:
         """The same task with so many of its training and test examples, always the same ones; 0 for all.

@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import math
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+from typing import TypeVar
 
 import torch
+from hawthorn.strategies.contract import nearest
+from hawthorn.strategies.errors import SettingError
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -15,6 +20,11 @@ Loss = Callable[[Tensor, Tensor], Tensor]
 def cross_entropy(answers: Tensor, labels: Tensor) -> Tensor:
     """The cross-entropy of each example, `(B,)`: logistic regression and networks."""
     return functional.cross_entropy(answers, labels, reduction="none")
+
+
+def weighted_cross_entropy(answers: Tensor, labels: Tensor, *, weights: tuple[float, ...]) -> Tensor:
+    """The cross-entropy of each example times the weight of its class, `(B,)`: for classes of very unequal size."""
+    return cross_entropy(answers, labels) * answers.new_tensor(weights)[labels]
 
 
 def hinge(answers: Tensor, labels: Tensor) -> Tensor:
@@ -83,3 +93,44 @@ def initialized(network: Callable[[], nn.Module], seed: int) -> nn.Module:
         else:
             nn.init.kaiming_uniform_(parameter, nonlinearity="relu", generator=generator)
     return model
+
+
+Known = TypeVar("Known")
+
+
+def chosen(task: str, network: object, known: Mapping[str, Known]) -> Known:
+    """What stands under `network`, an option of the task; raises `SettingError` with the nearest name."""
+    if not isinstance(network, str) or network not in known:
+        raise SettingError(f"{task} has no network {network!r}; {nearest(str(network), list(known))}")
+    return known[network]
+
+
+def row_network(
+    task: str, network: object, inputs: int, classes: int, known: Sequence[str]
+) -> tuple[Callable[[], nn.Module] | None, Loss]:
+    """What learns rows, and its loss: `network` is one of those `known`, which are among these.
+
+    "logistic" regression; "svm", the same with the hinge loss; "mlp", a network with one hidden layer; "forest", which
+    is no network: None.
+    """
+    linear = partial(dense_network, inputs=inputs, classes=classes, hidden=0)
+    learners: dict[str, tuple[Callable[[], nn.Module] | None, Loss]] = {
+        "logistic": (linear, cross_entropy),
+        "svm": (linear, hinge),
+        "mlp": (partial(dense_network, inputs=inputs, classes=classes, hidden=32), cross_entropy),
+        "forest": (None, cross_entropy),
+    }
+    return chosen(task, network, {name: learners[name] for name in known})
+
+
+def image_network(
+    task: str, network: object, shape: tuple[int, ...], classes: int, channels: int = 8
+) -> Callable[[], nn.Module]:
+    """What learns images: "cnn", "mlp" with one hidden layer, or "linear"."""
+    pixels = math.prod(shape)
+    learners: dict[str, Callable[[], nn.Module]] = {
+        "cnn": partial(ImageNetwork, shape, classes, channels),
+        "mlp": partial(dense_image_network, pixels=pixels, classes=classes, hidden=64),
+        "linear": partial(dense_image_network, pixels=pixels, classes=classes, hidden=0),
+    }
+    return chosen(task, network, learners)
