@@ -11,6 +11,7 @@ independent of the order in which clients replied, bit for bit, and lets a stabl
 from __future__ import annotations
 
 import ast
+import contextlib
 import difflib
 import functools
 import inspect
@@ -31,9 +32,10 @@ from .geometry import Floats, Geometry
 from .rows import Rows
 
 KNOWLEDGE = frozenset(  # what an attack may ask to be told; see client/attacks/knowledge.py
-    {"rng", "round", "clients", "hostile", "members", "sent", "moved", "own", "defense", "state"}
+    {"rng", "round", "clients", "hostile", "members", "others", "sent", "moved", "own", "defense", "state"}
 )
-RESERVED = frozenset({"history"}) | KNOWLEDGE  # arguments the caller supplies; never options of a recipe
+BESIDE = frozenset({"center", "trusted"})  # one more row that a rule may be given, see `rule`
+RESERVED = frozenset({"history"}) | BESIDE | KNOWLEDGE  # arguments the caller supplies; never options of a recipe
 
 
 @dataclass(frozen=True)
@@ -160,7 +162,31 @@ def hostile_count(f: int | float, n: int) -> int:
     (7, 3, 3)
     """
     f = tolerance(f)
-    return f if isinstance(f, int) else math.ceil(round(f * n, 9))
+    return f if isinstance(f, int) else _rounded_up(f, n)
+
+
+def attackers(hostile: object, n: int) -> int:
+    """How many of `n` clients attack: a count, or a share below 1, rounded up, or either as text.
+
+    Raises `SettingError`.
+
+    >>> attackers(3, 10), attackers(0.28, 25), attackers("0.5", 5)
+    (3, 7, 3)
+    """
+    number = hostile
+    if isinstance(hostile, str):
+        with contextlib.suppress(ValueError):
+            number = int(hostile) if hostile.strip().isdecimal() else float(hostile)
+    if isinstance(number, float) and 0 <= number < 1:
+        return _rounded_up(number, n)
+    if isinstance(number, int) and not isinstance(number, bool) and 0 <= number <= n:
+        return number
+    raise SettingError(f"hostile must be from 0 to clients={n}, or a share of them below 1, got {hostile!r}")
+
+
+def _rounded_up(share: float, n: int) -> int:
+    """The share of n, rounded up after removing float noise."""
+    return math.ceil(round(share * n, 9))
 
 
 def number_between(name: str, expected: str, value: object, low: float, high: float) -> float:
@@ -200,7 +226,8 @@ class Rule:
     """A registered aggregation rule: `krum(updates, f=2)`, and `krum.weights(geometry, f=2)` where it is geometric.
 
     `updates` are `(n, d)`: an array, a tensor on any device, or a sequence of `n` vectors; the answer is `(d,)`, of the
-    same kind, dtype and device. Raises `UpdateError`, `ToleranceError`, `SettingError`.
+    same kind, dtype and device. `beside` names the one more row that the rule may be given, `(d,)`: empty for most.
+    Raises `UpdateError`, `ToleranceError`, `SettingError`.
     """
 
     def __init__(
@@ -215,6 +242,12 @@ class Rule:
         if first not in {"geometry", "n"}:
             raise SettingError(f"rule {self.name} must take 'geometry' (geometric) or 'n' (coordinate-wise) first")
         self.geometric = first == "geometry"
+        asked = sorted(BESIDE & inspect.signature(function).parameters.keys())
+        if len(asked) > self.geometric:
+            raise SettingError(
+                f"a geometric rule may take one of {', '.join(sorted(BESIDE))}, got {self.name}: {asked}"
+            )
+        self.beside = asked[0] if asked else ""
 
     def __repr__(self) -> str:
         return f"<rule {self.name}>"
@@ -224,8 +257,12 @@ class Rule:
         rows = Rows.of(updates)
         count = prepare(self, rows.n, f, options)
         if self.geometric:
-            weights = self.function(Geometry.measured(rows), count, **options)
-            return rows.like(kernels.combine(rows.data, rows.order, weights))
+            row = options.pop(self.beside, None)
+            geometry = Geometry.measured(rows)
+            if row is not None:
+                row = rows.vector(row, f"the {self.beside} of {self.name}")
+                options[self.beside] = geometry.followed_by(rows, row)
+            return rows.combined(self.function(geometry, count, **options), row)
         statistic = self.function(rows.n, count, **options)
         found, non_finite = kernels.order_statistic(rows.data, rows.order, statistic)
         if non_finite.any():
@@ -233,18 +270,27 @@ class Rule:
         return rows.like(found)
 
     def weights(self, geometry: Geometry, *, f: int | float | None = None, **options: object) -> Floats:
-        """The weights `(n,)` in float64 that a geometric rule gives the rows; raises `SettingError` for other rules."""
+        """The weights `(n,)` in float64 that a geometric rule gives the rows; raises `SettingError` for other rules.
+
+        One more row is given as the geometry of the rows and, last, that one; then there may be a weight for it, last.
+        """
         if not self.geometric:
             raise SettingError(f"{self.name} is coordinate-wise and has no weights per client")
         count = prepare(self, geometry.n, f, options)
-        return self.function(geometry.canonical(), count, **options)[geometry.rank]
+        whole = options.pop(self.beside, None)
+        if whole is not None:
+            if not isinstance(whole, Geometry) or whole.n != geometry.n + 1:
+                raise SettingError(f"{self.beside} must be the geometry of the {geometry.n} rows and, last, one more")
+            options[self.beside] = whole.take(np.append(np.argsort(geometry.rank), geometry.n))
+        weights: Floats = self.function(geometry.canonical(), count, **options)
+        return np.append(weights[: geometry.n][geometry.rank], weights[geometry.n :])
 
 
 class Transform:
     """A registered transform: `arc(updates, f=2)` maps `(n, d)` to `(m, d)`, of the same kind, dtype and device.
 
     Its function answers the mixing matrix `(m, n)`; where m is n, mixed row i stands for row i. `updates` stay as they
-    are.
+    are. One that is `random` takes a generator `rng`.
     """
 
     def __init__(
@@ -255,6 +301,7 @@ class Transform:
         self.function = function
         self.least = least
         self.exempt = dict(exempt or {})
+        self.random = "rng" in inspect.signature(function).parameters
 
     def __repr__(self) -> str:
         return f"<transform {self.name}>"
@@ -337,6 +384,10 @@ class Attack:
     "data": a hostile client's examples; "training": how it trains on them; "own": hostile clients' updates `(f, d)`;
     "honest": the same, but made from the honest clients' updates `(h, d)`; "reply": the Flower message that carries
     one; "round": whether they attack at all in a round of that number.
+
+    `knowledge` names what it asks to be told beyond that, as keywords that are no options (`KNOWLEDGE`). One that asks
+    for `state` remembers: its function answers the state to give it in the next round beside the rows, `stepped`
+    passes both on, and a plain call answers the rows.
     """
 
     KINDS = ("data", "training", "own", "honest", "reply", "round")
@@ -346,17 +397,26 @@ class Attack:
         self.name = function.__name__
         self.function = function
         self.options = options_of(function)
-        kind = next(iter(inspect.signature(function).parameters))
+        parameters = inspect.signature(function).parameters
+        kind = next(iter(parameters))
         if kind not in self.KINDS:
             raise SettingError(f"attack {self.name} must take one of {', '.join(self.KINDS)} first, got {kind!r}")
         self.kind = kind
+        self.knowledge = frozenset(
+            name for name, one in parameters.items() if one.kind is one.KEYWORD_ONLY and name in KNOWLEDGE
+        )
 
     def __repr__(self) -> str:
         return f"<attack {self.name}>"
 
     def __call__(self, subject: Any, *arguments: Any, **options: Any) -> Any:  # noqa: D102
+        return self.stepped(subject, *arguments, **options)[0]
+
+    def stepped(self, subject: Any, *arguments: Any, **options: Any) -> tuple[Any, Mapping[str, Any] | None]:
+        """What the attack makes of its subject, and the state to give it in the next round, None for none."""
         check_options(self.name, self.function, {name: value for name, value in options.items() if name != "f"})
-        return self.function(subject, *arguments, **options)
+        answer = self.function(subject, *arguments, **options)
+        return answer if "state" in self.knowledge else (answer, None)
 
 
 def rule(
@@ -366,6 +426,11 @@ def rule(
 
     A geometric function `(geometry, f, *, options) -> (n,)` answers weights; a coordinate-wise one `(n, f, *, options)`
     answers the `OrderStatistic` to take of each column. A rule that does not depend on f gives it the default 0.
+
+    A geometric function may ask for one more row by a keyword-only argument, None where there is none: `center`, the
+    update of the round before, or `trusted`, one of the server's own. It gets the geometry of the rows and, last, that
+    row, and may answer `(n + 1,)` weights, the last one for it.
+
     `exempt` names the laws of the shared tests that the rule does not keep, each with the reason: they must then fail.
     """
 
@@ -378,7 +443,11 @@ def rule(
 def transform(
     *, least: Callable[[int], int] = least_majority, exempt: Mapping[str, str] | None = None
 ) -> Callable[[Callable[..., Floats]], Transform]:
-    """Registers a transform `(geometry, f, *, options) -> (m, n)` that needs `least(f)` rows; `exempt` as in `rule`."""
+    """Registers a transform `(geometry, f, *, options) -> (m, n)` that needs `least(f)` rows; `exempt` as in `rule`.
+
+    One that draws at random takes a keyword-only `rng`, None for a generator seeded in the same way at every call; a
+    `Defense` gives it one seeded by the number of rounds that its state has seen.
+    """
 
     def register(function: Callable[..., Floats]) -> Transform:
         return TRANSFORMS.add(function.__name__, Transform(function, least, exempt))

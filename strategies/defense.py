@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -28,7 +28,7 @@ from .contract import (
 from .errors import SettingError, ToleranceError, UpdateError
 from .evidence import History, deviations, evidence, remembered
 from .geometry import Geometry
-from .rows import Rows
+from .rows import Rows, saved
 
 DEFAULT_SCORES = ("length", "direction", "distance", "leverage")
 DEFAULT_TOLERANCE = 0.2
@@ -54,7 +54,9 @@ class Outcome:
     """One round's update `(d,)` and its verdicts, in the order of the rows.
 
     `update` is None when no update could be made, and `skipped` then says why. `geometry` is of all rows, before any
-    transform. `state` is plain data to pass to the next round's call; None where the rows were anonymous.
+    transform. `state` is plain data to pass to the next round's call; None where the rows were anonymous. A rule that
+    starts from the last round's update (`centered_clipping`) finds it there, an array `(d,)` in memory of its own; with
+    other rules nothing of length d is kept.
     """
 
     update: Any
@@ -151,8 +153,13 @@ class Defense:
         """
         clients = None if clients is None else _identities(clients)
         rows = Rows.of(updates, clients)
-        if trusted is not None:
+        rule = RULES[Call.parse(self.rule).name]
+        if trusted is not None and rule.beside != "trusted":
             raise SettingError(f"no part of {str(self)!r} uses a trusted update")
+        center = (state or {}).get("center")
+        more = {"center": center, "trusted": trusted}.get(rule.beside)
+        if more is not None:
+            more = rows.vector(more, f"the {rule.beside} of {rule.name}")
         geometry = Geometry.measured(rows)
         f = hostile_count(self.f, rows.n)
         # everything below is in canonical order, until the outcome puts it back into the caller's
@@ -161,14 +168,19 @@ class Defense:
         scores, found = self._scores(geometry, f, history)
         averaged = history.with_round(found)
         decision = self._decision(evidence(averaged, found), f, history, rows.n)
-        update, weights, skipped = self._aggregate(rows, geometry, decision, f)
+        # random parts draw anew in each round, and the same in a round that is repeated
+        rng = np.random.default_rng((state or {}).get("rounds", 0))
+        update, weights, skipped = self._aggregate(rows, geometry, decision, f, more, rng)
         rank = np.argsort(rows.order)
+        after = None if names is None else remembered(state, names, history, averaged, decision.accepted)
+        if after is not None and rule.beside == "center":
+            after |= _center(update, center)
         return Outcome(
             update=update,
             verdicts=_verdicts(scores, decision, weights, rank),
             geometry=geometry.reordered(rank),
             skipped=skipped,
-            state=None if names is None else remembered(state, names, history, averaged, decision.accepted),
+            state=after,
         )
 
     def _scores(self, geometry: Geometry, f: int, history: History) -> tuple[dict[str, Floats], dict[str, Floats]]:
@@ -188,32 +200,55 @@ class Defense:
         call = Call.parse(self.policy)
         return POLICIES[call.name].function(against, f, history, **dict(call.options))
 
-    def _aggregate(self, rows: Rows, geometry: Geometry, decision: Decision, f: int) -> tuple[Any, Floats, str | None]:
-        """The update of the accepted rows, each row's weight in it, and why there is none."""
+    def _aggregate(
+        self, rows: Rows, geometry: Geometry, decision: Decision, f: int, more: Any, rng: np.random.Generator
+    ) -> tuple[Any, Floats, str | None]:
+        """The update of the accepted rows, each row's weight in it, and why there is none.
+
+        `more` is the one more row `(d,)` that the rule is given; transforms leave it as it is.
+        """
         weights = np.zeros(rows.n)
         if not decision.accepted.any():
             return None, weights, "every client was rejected"
         accepted = geometry.take(decision.accepted)
-        order = rows.order[decision.accepted]
+        kept = replace(rows, order=rows.order[decision.accepted])
+        order = kept.order
         mixing = np.eye(accepted.n)
+        whole = None if more is None else accepted.followed_by(kept, more)
         try:
             for text in self.before:
                 call = Call.parse(text)
-                prepare(TRANSFORMS[call.name], accepted.n, f, dict(call.options))
-                step = TRANSFORMS[call.name].function(accepted, f, **dict(call.options))
+                part, options = TRANSFORMS[call.name], dict(call.options)
+                prepare(part, accepted.n, f, options)
+                step = part.function(accepted, f, **options, **({"rng": rng} if part.random else {}))
                 accepted, mixing = accepted.mixed(step), step @ mixing
+                whole = whole and whole.mixed(_beside_one_more(step))
             call = Call.parse(self.rule)
             rule = RULES[call.name]
             prepare(rule, accepted.n, f, dict(call.options))
-            found = rule.function(accepted if rule.geometric else accepted.n, f, **dict(call.options))
+            given = dict(call.options) | ({rule.beside: whole} if rule.beside else {})
+            found = rule.function(accepted if rule.geometric else accepted.n, f, **given)
         except ToleranceError as error:
             return None, weights, f"{len(order)} of {rows.n} clients were accepted: {error}"
-        share = found @ mixing if rule.geometric else mixing.mean(axis=0)
+        share = found[: len(mixing)] @ mixing if rule.geometric else mixing.mean(axis=0)
         weights[decision.accepted] = share
         if rule.geometric:
-            return rows.like(kernels.combine(rows.data, order, share)), weights, None
+            return kept.combined(np.append(share, found[len(mixing) :]), more), weights, None
         update, _ = kernels.order_statistic(rows.data, order, found, mixing if self.before else None)
         return rows.like(update), weights, None
+
+
+def _center(update: Any, before: Any) -> dict[str, Any]:
+    """What the state keeps for a rule that starts from the last round's update: this one, or else the one before."""
+    center = before if update is None else saved(update)
+    return {} if center is None or not np.isfinite(center).all() else {"center": center}
+
+
+def _beside_one_more(mixing: Floats) -> Floats:
+    """The mixing matrix `(m + 1, n + 1)` that does the same beside one more row, last, which it leaves as it is."""
+    whole = np.pad(mixing, ((0, 1), (0, 1)))
+    whole[-1, -1] = 1.0
+    return whole
 
 
 def _known(table: Mapping[str, Any], text: str) -> str:
@@ -225,13 +260,16 @@ def _known(table: Mapping[str, Any], text: str) -> str:
 def _refuse_wrong_values(defense: Defense) -> None:
     """Raise `SettingError` for an option value that no round would take, found by trying each part on rows of zeros."""
     n = 3
-    zeros = Geometry(np.zeros((n, n)), np.zeros((n, n)), np.ones(n), np.arange(n))
+    zeros, and_one_more = (Geometry(np.zeros((k, k)), np.zeros((k, k)), np.ones(k), np.arange(k)) for k in (n, n + 1))
     for table, texts in ((TRANSFORMS, defense.before), (RULES, (defense.rule,))):
         for call in map(Call.parse, texts):
             part = table[call.name]
             subject = n if isinstance(part, Rule) and not part.geometric else zeros
+            options = dict(call.options)
+            if isinstance(part, Rule) and part.beside:
+                options[part.beside] = and_one_more
             with contextlib.suppress(ToleranceError):  # three rows are few
-                part.function(subject, 0, **dict(call.options))
+                part.function(subject, 0, **options)
     history = History.recalled(None, None, n)
     for call in map(Call.parse, defense.scores):
         SCORES[call.name].function(zeros, 0, history, **dict(call.options))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import math
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -83,6 +84,21 @@ class Geometry:
             gram[unusual] = kernels.products(rows.data, rows.order, scale, unusual)
             gram[:, unusual] = gram[unusual].T
         return cls(distances, gram, scale, np.arange(n))
+
+    def followed_by(self, rows: Rows, row: Any) -> Geometry:
+        """The geometry of the `rows` that this is of, in canonical order, and last of one more, `row` `(d,)`.
+
+        `row` is what `Rows.vector` answers. Costs one more read of the matrix.
+        """
+        largest = float(kernels.largest(row[None])[0])
+        factor = min(float(self.scale.max()), LONGEST / max(largest, 1 / LONGEST))
+        distances, products = kernels.beside(rows.data, rows.order, self.scale, row, factor)
+        _, squares = kernels.beside(row[None], np.arange(1), np.array([factor]), row, factor)
+        gram = np.pad(self.gram, ((0, 1), (0, 1)))
+        gram[-1] = gram[:, -1] = [*products, *squares]
+        between = np.pad(self.squared_distances, ((0, 1), (0, 1)))
+        between[-1, :-1] = between[:-1, -1] = distances
+        return Geometry(between, gram, np.append(self.scale, factor), np.append(self.rank, self.n))
 
     @property
     def n(self) -> int:

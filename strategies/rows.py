@@ -65,6 +65,27 @@ class Rows:
             self.data, self.order, ones, (distances[np.ix_(self.order, self.order)], squares[self.order])
         )
 
+    def vector(self, row: Any, name: str) -> Any:
+        """One more row `(d,)`, called `name`, in the matrix's own kind and dtype; raises `UpdateError`."""
+        d = self.data.shape[1]
+        if not hasattr(row, "dtype"):
+            row = np.asarray(row, dtype=np.float64)
+        if tuple(row.shape) != (d,) or str(row.dtype).removeprefix("torch.") not in FLOATS:
+            raise UpdateError(f"{name} must be {d} floats, got {row.dtype} of shape {tuple(row.shape)}")
+        vector = kernels.alike(self.data, row)
+        if not np.isfinite(kernels.largest(vector[None])).all():
+            raise UpdateError(f"{name} must be finite numbers that fit the rows' dtype")
+        return vector
+
+    def combined(self, weights: Floats, row: Any = None) -> Any:
+        """The weighted sum `(d,)` of the rows in canonical order and, where `row` is given, of that one, weighed last.
+
+        It is of the caller's kind.
+        """
+        n = len(self.order)
+        found = kernels.combine(self.data, self.order, weights[:n])
+        return self.like(found if row is None or len(weights) == n else kernels.added(found, row, float(weights[n])))
+
     def refuse_non_finite(self) -> None:
         """Raise `UpdateError` naming the rows that hold a NaN or an infinity."""
         bad = np.flatnonzero(~np.isfinite(kernels.largest(self.data)))
@@ -94,6 +115,14 @@ def _matrix(updates: Any) -> tuple[Any, Callable[[Any], Any]]:
     if name == "bfloat16":  # NumPy has no such numbers: kernels take their bits
         return _bits(tensor).numpy().view(np.uint16), lambda answer: _bits(_tensor_on_cpu(answer), back=True)
     return tensor.numpy(), _tensor_on_cpu
+
+
+def saved(update: Any) -> NDArray[Any]:
+    """An update of any kind as an array of its own in this process's memory, bfloat16 as float32."""
+    if not hasattr(update, "detach"):
+        return np.array(update)
+    tensor = update.detach().cpu()
+    return np.array((tensor.float() if str(tensor.dtype) == "torch.bfloat16" else tensor).numpy())
 
 
 def _as_is(answer: Any) -> Any:

@@ -4,7 +4,8 @@ import math
 
 import numpy as np
 
-from .contract import Floats, number_between, transform
+from .contract import Floats, number_between, transform, whole_number
+from .errors import OptionError
 from .geometry import Geometry
 
 
@@ -67,6 +68,38 @@ def nnm(geometry: Geometry, f: int) -> Floats:
     nearest = np.argsort(distances, axis=1, kind="stable")[:, : n - f]
     mixing = np.zeros((n, n))
     np.put_along_axis(mixing, nearest, 1 / (n - f), axis=1)
+    return mixing
+
+
+BUCKETS = "which rows share a bucket depends on their order, and that on their content"
+
+
+@transform(least=any_number, exempt={"columns": BUCKETS, "sign": BUCKETS, "rotation": BUCKETS})
+def bucketing(geometry: Geometry, f: int = 0, *, s: int = 2, rng: np.random.Generator | None = None) -> Floats:
+    """The means of s rows each, put together at random: ceil(n / s) rows, of which up to f are hostile in turn.
+
+    Averages of unlike honest rows are more alike, at the price of a higher share of hostile ones: the rule that follows
+    must bear f of ceil(n / s). The last bucket may hold fewer rows. `rng` draws a permutation of the rows in canonical
+    order, so that the order in which clients replied is of no account; by default the same one at every call, and in a
+    `Defense` with a state another one in each round, which depends on the number of rounds alone.
+
+    Source: Karimireddy, He, Jaggi, ICLR 2022, https://arxiv.org/abs/2006.09365
+
+    >>> bucketing(np.array([[1.0], [1.0], [1.0], [1.0], [9.0]]), f=1, s=2).shape
+    (3, 1)
+    >>> bucketing(np.array([[1.0], [2.0], [6.0]]), s=3)
+    array([[3.]])
+    """
+    size = whole_number("bucketing", "s", s)
+    if rng is not None and not isinstance(rng, np.random.Generator):  # pyright: ignore[reportUnnecessaryIsInstance] - whoever passes a seed
+        raise OptionError(f"bucketing needs rng=numpy.random.default_rng(...), got {rng!r}")
+    n = geometry.n
+    if size == 1:
+        return np.eye(n)
+    bucket = np.arange(n) // size
+    shuffled = (rng or np.random.default_rng(0)).permutation(n)
+    mixing = np.zeros((int(bucket[-1]) + 1, n))
+    mixing[bucket, shuffled] = 1 / np.bincount(bucket)[bucket]
     return mixing
 
 

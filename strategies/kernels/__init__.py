@@ -24,6 +24,9 @@ Counts = NDArray[np.int64]
 __all__ = [
     "LostColumnsError",
     "OrderStatistic",
+    "added",
+    "alike",
+    "beside",
     "columns",
     "combine",
     "compare",
@@ -102,6 +105,17 @@ def products(data: Any, order: Order, scale: Floats, left: Order) -> Floats:
     return _backend(data).products(data, order, scale, left)
 
 
+def beside(data: Any, order: Order, scale: Floats, row: Any, factor: float) -> tuple[Floats, Floats]:
+    """Squared distances and inner products `(n,)` of the rows `data[order] * scale` to one more row, `row * factor`.
+
+    `row` `(d,)` lies elsewhere, in the data's own kind and dtype (an array, where it is shards).
+
+    >>> beside(np.array([[3.0, 4.0], [1.0, 0.0]]), np.arange(2), np.ones(2), np.array([0.0, 2.0]), 0.5)
+    (array([18.,  2.]), array([4., 0.]))
+    """
+    return _backend(data).beside(data, order, scale, row, factor)
+
+
 def largest(data: Any) -> Floats:
     """The largest absolute value of each row `(n,)`, in the data's own order; NaN where the row holds one."""
     return _backend(data).largest(data)
@@ -110,6 +124,16 @@ def largest(data: Any) -> Floats:
 def combine(data: Any, order: Order, weights: Floats) -> Any:
     """The weighted sum `(d,)` of the rows, accumulated in float64."""
     return _backend(data).combine(data, order, weights)
+
+
+def added(found: Any, row: Any, weight: float) -> Any:
+    """The vector `found + weight * row` `(d,)`, made in float64 and of the kind and dtype of `found`."""
+    return _backend(found).added(found, row, weight)
+
+
+def alike(data: Any, row: Any) -> Any:
+    """A vector, an array or a tensor, in the data's own kind and dtype and where the data is (an array, for shards)."""
+    return _backend(data).alike(data, row)
 
 
 def mix(data: Any, order: Order, mixing: Floats) -> Any:

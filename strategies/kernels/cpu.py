@@ -13,11 +13,14 @@ from .by_layer import layers
 from .compiled import jit
 from .lanes import BLOCK, BYTES, COLUMNS, TILE, add_rows, fetch_ahead, write_middle, write_sums
 from .order import OrderStatistic
-from .pairs import LEAST, NARROW, gram, grow, products
+from .pairs import LEAST, NARROW, beside, gram, grow, products
 from .selection import MOST, WIDE, select
 from .tasks import LANES, Block, Floats, Order, Span, addresses, narrowed, threads, widened, written
 
 __all__ = [
+    "added",
+    "alike",
+    "beside",
     "columns",
     "combine",
     "compare",
@@ -52,6 +55,20 @@ def largest(data: Block) -> Floats:
 def combine(data: Block, order: Order, weights: Floats) -> Block:
     """See `kernels.combine`."""
     return mix(data, order, weights[None, :])[0]
+
+
+def added(found: Block, row: Block, weight: float) -> Block:
+    """See `kernels.added`."""
+    return narrowed(widened(found) + weight * widened(row).astype(np.float64), found.dtype)
+
+
+def alike(data: Block, row: Any) -> Block:
+    """See `kernels.alike`."""
+    if hasattr(row, "detach"):
+        row = row.detach().cpu()
+        row = (row.float() if str(row.dtype) == "torch.bfloat16" else row).numpy()
+    with np.errstate(over="ignore"):  # whoever asks looks whether it fits
+        return narrowed(row, data.dtype)
 
 
 def mix(data: Block, order: Order, mixing: Floats) -> Block:

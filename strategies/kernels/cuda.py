@@ -128,6 +128,18 @@ def products(data: torch.Tensor, order: Order, scale: Floats, left: Order) -> Fl
     return sums.cpu().numpy()
 
 
+def beside(data: torch.Tensor, order: Order, scale: Floats, row: torch.Tensor, factor: float) -> tuple[Floats, Floats]:
+    """See `kernels.beside`."""
+    factors = _on(data, scale)[:, None]
+    sums = torch.zeros((2, len(order)), dtype=torch.float64, device=data.device)
+    for span, tile in _tiles(data, order):
+        held, other = tile.double() * factors, row[span].double() * factor
+        sums[1] += _added_up(held * other)
+        sums[0] += _added_up(held.sub_(other).square_())
+    distances, products = sums.cpu().numpy()
+    return distances, products
+
+
 def largest(data: torch.Tensor) -> Floats:
     """See `kernels.largest`."""
     if not data.shape[1]:
@@ -144,6 +156,16 @@ def combine(data: torch.Tensor, order: Order, weights: Floats) -> torch.Tensor:
         with _there(data):
             return programs.weighted_sum(data, order[used], weights[used])
     return mix(data, order, weights[None, :])[0]
+
+
+def added(found: torch.Tensor, row: torch.Tensor, weight: float) -> torch.Tensor:
+    """See `kernels.added`."""
+    return (found.double() + weight * row.double()).to(found.dtype)
+
+
+def alike(data: torch.Tensor, row: Any) -> torch.Tensor:
+    """See `kernels.alike`."""
+    return torch.as_tensor(row).detach().to(data.device, data.dtype)
 
 
 def mix(data: torch.Tensor, order: Order, mixing: Floats) -> torch.Tensor:

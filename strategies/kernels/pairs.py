@@ -40,6 +40,32 @@ def products(data: Block, order: Order, scale: Floats, left: Order) -> Floats:
     return pair_sums(data, order[left], order, scale, PRODUCTS, exact=True)
 
 
+def beside(data: Block, order: Order, scale: Floats, row: Block, factor: float) -> tuple[Floats, Floats]:
+    """See `kernels.beside`: one more row, which lies elsewhere, on the left of all the others."""
+    row = np.ascontiguousarray(row[None, :], data.dtype)
+    scaled = bool((scale != 1).any() or factor != 1)
+    factors, own = (np.ones(len(data)), np.array([factor])) if scaled else (None, None)
+    if factors is not None:
+        factors[order] = scale
+    right = np.pad(order, (0, -len(order) % SIDE), mode="edge")
+    found = np.zeros((2, len(order)))
+
+    def work(start: int, stop: int) -> Floats:
+        span, other = Span(data, start, stop, factors), Span(row, start, stop, own)
+        left = np.repeat(other.begins - span.first * span.data.itemsize, SIDE)  # where its first column would be
+        parts = np.zeros((2, -(-(span.last - span.first) // tasks.CHUNK), SIDE, len(right)))
+        for kind, sums in zip((SQUARE, PRODUCTS), parts, strict=True):
+            loop = _pair_loop(kind, True)
+            loop(span.like, left, span.places[right], len(right), span.first, span.last, tasks.CHUNK, sums)
+        stream.release(data, start, stop)
+        return parts[:, :, 0, : len(order)]
+
+    for parts in threads.each(work, tasks.spans(data)):
+        for part in parts.transpose(1, 0, 2):
+            found += part
+    return found[0], found[1]
+
+
 def is_exact(data: Block, scale: Floats) -> bool:
     """Whether distances are made in float64 from the start."""
     return data.dtype == np.float64 or data.shape[1] < NARROW or bool((scale != 1).any())

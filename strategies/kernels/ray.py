@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from . import pairs
+from . import cpu, pairs
 from .order import OrderStatistic
 from .shards import Shards
 
@@ -51,6 +51,17 @@ def layers(data: Shards, order: Order, scale: Floats, bounds: Order) -> tuple[Fl
 def products(data: Shards, order: Order, scale: Floats, left: Order) -> Floats:
     """See `kernels.products`."""
     return _added(data.each("products", order, scale, left))
+
+
+def beside(data: Shards, order: Order, scale: Floats, row: Block, factor: float) -> tuple[Floats, Floats]:
+    """See `kernels.beside`."""
+    distances, products = zip(*data.beside(order, scale, row, factor), strict=True)
+    return _added(distances), _added(products)
+
+
+def alike(data: Shards, row: Any) -> Block:
+    """See `kernels.alike`."""
+    return cpu.alike(np.empty(0, data.dtype), row)
 
 
 def largest(data: Shards) -> Floats:

@@ -78,6 +78,11 @@ class Columns:
         width = self.data.shape[1]
         return cpu.layers(self.data[:rows], order, scale, np.clip(bounds - self.first, 0, width))
 
+    def beside(self, rows: int, order: Order, scale: Floats, row: Block, factor: float) -> Any:
+        """What `cpu.beside` answers for the columns that are here."""
+        here = row[self.first : self.first + self.data.shape[1]]
+        return cpu.beside(self.data[:rows], order, scale, here, factor)
+
     def columns(self, rows: int, chosen: Order) -> Floats:
         """Those of the chosen columns that are here."""
         here = (chosen >= self.first) & (chosen < self.first + self.data.shape[1])
@@ -253,6 +258,10 @@ class Shards:
     def layers(self, order: Order, scale: Floats, bounds: Order) -> list[Any]:
         """What `cpu`'s kernel answers for each worker's part of the layers, in the order of their columns."""
         return self._call("layers", self._rows, order, scale, bounds)
+
+    def beside(self, order: Order, scale: Floats, row: Block, factor: float) -> list[Any]:
+        """What `cpu.beside` answers for each worker's columns, in their order."""
+        return self._call("beside", self._rows, order, scale, row, factor)
 
     def chosen(self, columns: Order) -> Floats:
         """The chosen columns `(n, k)` in float64."""

@@ -108,6 +108,24 @@ def pull(rows, center):
     return max(length(units.sum(axis=0)) - there.sum(), 0.0) if len(units) else 0.0
 
 
+def centered_clipping(rows, f=0, *, tau=None, iterations=5, center=None):
+    """Differences from the center itself, each shortened to tau; no geometry and no mixture weights."""
+    rows = np.asarray(rows, dtype=np.float64)
+    center = geometric_median(rows) if center is None else np.asarray(center, dtype=np.float64)
+    for _ in range(iterations):
+        away = [row - center for row in rows]
+        reach = np.median(lengths(away)) if tau is None else tau
+        center = center + mean([d * (reach / length(d)) if length(d) > reach else d for d in away])
+    return center
+
+
+def bucketing(rows, f=0, *, s=2, rng):
+    """Rows sorted by their columns in turn, shuffled, and averaged s at a time."""
+    rows = np.array(sorted(np.asarray(rows, dtype=np.float64).tolist()))
+    shuffled = rows[rng.permutation(len(rows))]
+    return np.array([mean(shuffled[k : k + s]) for k in range(0, len(rows), s)])
+
+
 def clip(rows, f=0, *, radius):
     rows = np.asarray(rows, dtype=np.float64)
     return np.array([row * min(1.0, radius / length(row)) if length(row) else row for row in rows])
@@ -133,5 +151,6 @@ RULES = {
     "median": median,
     "trimmed_mean": trimmed_mean,
     "geometric_median": geometric_median,
+    "centered_clipping": centered_clipping,
 }
-TRANSFORMS = {"clip": clip, "arc": arc, "nnm": nnm}
+TRANSFORMS = {"clip": clip, "arc": arc, "nnm": nnm, "bucketing": bucketing}

@@ -2,7 +2,20 @@
 
 import numpy as np
 import pytest
-from hawthorn.strategies import Defense, Geometry, arc, clip, geometric_median, krum, mean, median, multi_krum, nnm
+from hawthorn.strategies import (
+    Defense,
+    Geometry,
+    arc,
+    bucketing,
+    centered_clipping,
+    clip,
+    geometric_median,
+    krum,
+    mean,
+    median,
+    multi_krum,
+    nnm,
+)
 from hawthorn.strategies import trimmed_mean as trimmed
 from hawthorn.strategies.contract import RULES, TRANSFORMS
 from numpy.testing import assert_allclose, assert_array_equal
@@ -69,6 +82,23 @@ GOLDEN = [
         {},
         None,
     ),
+    # from 0, each difference shortened to 1; then from 1: 0, 1 and 1
+    ("one step of clipping", centered_clipping, line(1, 2, 9), {"tau": 1.0, "iterations": 1, "center": [0.0]}, [1.0]),
+    (
+        "two steps of clipping",
+        centered_clipping,
+        line(1, 2, 9),
+        {"tau": 1.0, "iterations": 2, "center": [0.0]},
+        [5 / 3],
+    ),
+    # the median distance from 0 is 2: 1 + 2 + 2
+    ("tau is the median distance", centered_clipping, line(1, 2, 9), {"iterations": 1, "center": [0.0]}, [5 / 3]),
+    ("tau that clips nothing gives the mean", centered_clipping, line(1, 2, 9), {"tau": 1e9, "iterations": 1}, [4.0]),
+    # from the median 1, the distances 1, 0 and 6: the two ends pull alike
+    ("clipping starts at the geometric median", centered_clipping, line(0, 1, 7), {}, [1.0]),
+    ("a bucket of all rows is their mean", bucketing, line(1, 2, 6), {"s": 3}, line(3)),
+    ("buckets of one row are the rows", bucketing, line(6, 1, 2), {"s": 1}, line(6, 1, 2)),
+    ("the last bucket holds what is left", bucketing, line(3, 3, 3, 3, 3), {"s": 2}, line(3, 3, 3)),
     ("clip", clip, np.array([[3.0, 4.0], [0.3, 0.4], [0.0, 0.0]]), {"radius": 1.0}, [[0.6, 0.8], [0.3, 0.4], [0, 0]]),
     # k = floor(2 * 1/5 * 4) = 1
     ("arc clips one of five", arc, line(1, -2, 3, 4, -90), {"f": 1}, line(1, -2, 3, 4, -4)),

@@ -87,6 +87,13 @@ def test_every_kernel_agrees_with_numpy(backend, dtype, size, scaled):
     assert_allclose(norms, (brute**2).sum(axis=1), rtol=1e-12)
     left = rng.permutation(n)[: max(n // 2, 1)]
     assert_allclose(kernel.products(data, order, scale, left), brute[left] @ brute.T, rtol=1e-10, atol=1e-12)
+    other = rng.normal(size=d).astype(dtype)
+    row, factor = kernel.alike(data, other.astype(np.float64)), 0.7 if scaled else 1.0
+    assert (type(row), row.dtype) == (type(data), data.dtype)
+    assert_array_equal(array(row), other)
+    distances, inner = kernel.beside(data, order, scale, row, factor)
+    assert_allclose(distances, ((brute - factor * other.astype(np.float64)) ** 2).sum(axis=1), rtol=1e-12, atol=1e-13)
+    assert_allclose(inner, brute @ (factor * other.astype(np.float64)), rtol=1e-10, atol=1e-12)
     assert_array_equal(kernel.largest(data), np.abs(rows).max(axis=1).astype(np.float64))
 
     eps = np.finfo(dtype).eps
@@ -95,7 +102,11 @@ def test_every_kernel_agrees_with_numpy(backend, dtype, size, scaled):
     found = array(kernel.mix(data, order, mixing))
     assert found.dtype == rows.dtype
     assert_allclose(found, mixing @ wide, **room)
-    assert_allclose(array(kernel.combine(data, order, mixing[0])), mixing[0] @ wide, **room)
+    combined = kernel.combine(data, order, mixing[0])
+    assert_allclose(array(combined), mixing[0] @ wide, **room)
+    more = kernel.added(combined, row, 0.25)
+    assert more.dtype == combined.dtype
+    assert_allclose(array(more), mixing[0] @ wide + 0.25 * other.astype(np.float64), **room | {"atol": 8 * n * eps})
 
     for low, high in {(0, n), (n // 2, n // 2 + 1), (0, 1), (n // 3, n - n // 3)}:
         found, wrong = kernel.order_statistic(data, order, OrderStatistic(low, high), None)

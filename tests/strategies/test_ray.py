@@ -197,6 +197,10 @@ def test_every_kernel_agrees_with_the_same_on_one_machine(shards, n, d, dtype):
             assert_allclose(found, expected, rtol=1e-12, strict=True)
         products = kernels.products(data, order, scale, left)
         assert_allclose(products, cpu.products(rows, order, scale, left), rtol=1e-10, atol=1e-12, strict=True)
+        row = kernels.alike(data, rng.normal(size=d))
+        near = kernels.beside(data, order, scale, row, 0.5), cpu.beside(rows, order, scale, row, 0.5)
+        for found, expected in zip(*near, strict=True):
+            assert_allclose(found, expected, rtol=1e-10, atol=1e-12, strict=True)
     distances, norms = kernels.grow(data, n // 2, n)
     whole, squares = kernels.gram(data, np.arange(n), np.ones(n))
     assert_array_equal(distances, whole[n // 2 :], strict=True)
