@@ -2,16 +2,19 @@
 
     updates, losses = Fleet(task, seed=1).trained(sent, jobs)   # (n, d), (n,)
 
-Two methods: `one_by_one`, each client's parameters being views into its row of the result, so that nothing is copied,
-and `stacked` (`stacking.py`), all clients' parameters being one tensor each. Which is faster depends on the model.
+Methods: `one_by_one`, each client's parameters being views into its row of the result, so that nothing is copied and
+every bit is the ClientApp's; `channels_last`, the same with the kernels of convolutions in the order that pooling likes
+best; and `stacked` (`stacking.py`), all clients' parameters being one tensor each. Which is fastest depends on the
+model: `auto` measures it once per machine (`choice.py`).
 """
 
 from __future__ import annotations
 
 import contextlib
+import logging
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 import numpy.typing as npt
@@ -19,20 +22,17 @@ import torch
 from hawthorn.strategies.contract import nearest
 from hawthorn.strategies.errors import SettingError
 
-from .tasks.examples import Examples, Floats, Task
+from .choice import Choice
+from .stacking import Job, descended_together, stackable, stacks
+from .tasks.examples import Floats, Task
 from .tasks.models import Loss
-from .training import Training, cores, descended, float_entries, one_thread, seeded
+from .training import cores, descended, float_entries, one_thread, seeded
 
-METHODS = ("auto", "stacked", "one_by_one")
+__all__ = ["METHODS", "Fleet", "Job"]
 
+log = logging.getLogger(__name__)
 
-@dataclass(frozen=True, eq=False)
-class Job:
-    """One client's work in a round: its examples, how it trains on them, and the seed that draws its batches."""
-
-    examples: Examples
-    training: Training
-    seed: int
+METHODS = ("auto", "stacked", "one_by_one", "channels_last")
 
 
 class Fleet:
@@ -40,7 +40,9 @@ class Fleet:
 
     A model is a row `(d,)`: the floating-point entries of its state one after another. Integer entries, such as batch
     norm's counters, stay in every client as they are in a new model. `threads` train at once, as many as there are
-    cores unless said otherwise; their number changes no bit. Raises `SettingError` for an unknown method, a device that
+    cores unless said otherwise; their number changes no bit. With `stacked`, models that cannot be stacked and jobs
+    with a penalty or frozen values go one by one, and a row may depend on the others in its last digits. On a GPU
+    (`device="cuda"`, not timed yet) `auto` means `stacked`. Raises `SettingError` for an unknown method, a device that
     is not there, and a model that is not of float32 throughout.
     """
 
@@ -55,12 +57,13 @@ class Fleet:
         self.seed = seed
         self.device = torch.device(device)
         self.threads = threads or cores()
+        self.asked = method
         self.method = method
         self._template = task.model(seed)
         self.initial: Floats = _vector(self._template)
         self._replicas: list[Replica] = []
         self._pool: ThreadPoolExecutor | None = None
-        self._draws = _draws(task.model(seed), task)
+        self._choice = Choice(task, self._template)
 
     def model(self, vector: Floats) -> torch.nn.Module:
         """The model of a row `(d,)`, for evaluation: always the same module, loaded anew."""
@@ -77,34 +80,89 @@ class Fleet:
             raise SettingError(f"a model of this task is a row of {self.initial.shape}, got {sent.shape}")
         start = torch.tensor(sent, dtype=torch.float32, device=self.device)
         rows = torch.empty((len(jobs), len(sent)), dtype=torch.float32, device=self.device)
-        losses = np.full(len(jobs), np.nan)
-        self._one_by_one(start, jobs, rows, losses)
+        self.method = self._method(start, jobs)
+        losses = self._train(self.method, start, jobs, rows, self.threads)
         return rows.cpu().numpy(), losses
 
-    def _one_by_one(
-        self, start: torch.Tensor, jobs: Sequence[Job], rows: torch.Tensor, losses: npt.NDArray[np.float64]
-    ) -> None:
-        # what layers such as dropout draw comes from torch's only generator: such clients must take turns
-        threads = 1 if self._draws else min(self.threads, len(jobs))
-        while len(self._replicas) < threads:
-            self._replicas.append(Replica(self.task.model(self.seed).to(self.device), self.task.loss))
-        left = iter(range(len(jobs)))
+    def _method(self, start: torch.Tensor, jobs: Sequence[Job]) -> str:
+        """The method for these jobs."""
+        method = self.asked
+        if method == "auto" and self.device.type != "cpu":
+            method = "stacked"
+        if method == "auto":
+
+            def run(method: str, some: Sequence[Job]) -> None:
+                rows = torch.empty((len(some), len(start)), dtype=torch.float32)
+                self._train(method, start, some, rows, threads=1)
+
+            candidates = [name for name in METHODS[1:] if name != "channels_last" or self._kernels]
+            method = self._choice(jobs, [name for name in candidates if name != "stacked" or self._stackable], run)
+        if method == "stacked" and not self._stackable:
+            log.info("the model of %s cannot be stacked: its clients train one by one", self.task.name)
+            return "one_by_one"
+        return method
+
+    @cached_property
+    def _kernels(self) -> bool:
+        """Whether the model has kernels of convolutions, whose channels could come last."""
+        return any(parameter.ndim == 4 for parameter in self._template.parameters())
+
+    @cached_property
+    def _draws(self) -> bool:
+        """Whether the model draws from torch's global random state as it learns."""
+        with torch.random.fork_rng(devices=[]), torch.no_grad():
+            before = torch.get_rng_state()
+            self.task.model(self.seed)(torch.from_numpy(self.task.train.x[:2]))
+            return not torch.equal(before, torch.get_rng_state())
+
+    @cached_property
+    def _stackable(self) -> bool:
+        """Whether the model can be stacked."""
+
+        def alone(rows: torch.Tensor, jobs: Sequence[Job]) -> None:
+            for row, job in zip(rows, jobs, strict=True):
+                Replica(self.task.model(self.seed), self.task.loss).trained(row, job)
+
+        with one_thread():
+            return not self._draws and stackable(self.task.model(self.seed), self.task.train, self.task.loss, alone)
+
+    def _train(
+        self, method: str, start: torch.Tensor, jobs: Sequence[Job], rows: torch.Tensor, threads: int
+    ) -> npt.NDArray[np.float64]:
+        """The mean losses of training that makes the rows the updates of the jobs."""
+        losses = np.full(len(jobs), np.nan)
+        together = [place for place, job in enumerate(jobs) if method == "stacked" and not job.alone]
+        units = list(stacks(jobs, together, len(start)))
+        units += [[place] for place, job in enumerate(jobs) if method != "stacked" or job.alone]
+        left = iter(units)
 
         def work(replica: Replica) -> None:
-            for place in left:  # shared by the threads: each takes the next client
-                row, job = rows[place], jobs[place]
-                row.copy_(start)
-                with seeded(job.seed) if self._draws else contextlib.nullcontext():
-                    losses[place] = replica.trained(row, job)
-                row.sub_(start)
+            for places in left:  # shared by the threads: each takes the next clients
+                if method == "stacked" and not jobs[places[0]].alone:
+                    stack = start.repeat(len(places), 1)
+                    losses[places] = descended_together(
+                        replica.model, stack, [jobs[place] for place in places], self.task.loss
+                    )
+                    rows[places] = stack.sub_(start)
+                else:
+                    row, job = rows[places[0]], jobs[places[0]]
+                    row.copy_(start)
+                    with seeded(job.seed) if self._draws else contextlib.nullcontext():
+                        losses[places] = replica.trained(row, job, channels_last=method == "channels_last")
+                    row.sub_(start)
 
+        # what layers such as dropout draw comes from torch's only generator: such clients must take turns
+        threads = 1 if self._draws else max(1, min(threads, len(units)))
+        while len(self._replicas) < threads:
+            self._replicas.append(Replica(self.task.model(self.seed).to(self.device), self.task.loss))
         with one_thread():  # around the pool, too: MKL knows only one number of threads, for all that call it
             if threads == 1:
                 work(self._replicas[0])
-                return
-            self._pool = self._pool or ThreadPoolExecutor(self.threads, "fleet", torch.set_num_threads, (1,))
-            for _ in self._pool.map(work, self._replicas[:threads]):
-                pass
+            else:
+                self._pool = self._pool or ThreadPoolExecutor(self.threads, "fleet", torch.set_num_threads, (1,))
+                for _ in self._pool.map(work, self._replicas[:threads]):
+                    pass
+        return losses
 
 
 class Replica:
@@ -117,16 +175,17 @@ class Replica:
         self.counters = {name: entry.clone() for name, entry in entries.items() if not entry.is_floating_point()}
         self.entries = [entry for entry in entries.values() if entry.is_floating_point()]
 
-    def trained(self, row: torch.Tensor, job: Job) -> float:
+    def trained(self, row: torch.Tensor, job: Job, *, channels_last: bool = False) -> float:
         """The mean loss of training that turns the row, the model as it was sent, into the trained one."""
         parts = list(self._parts(row))
         for entry, part in zip(self.entries, parts, strict=True):
-            entry.data = part
+            last = channels_last and part.ndim == 4
+            entry.data = part.contiguous(memory_format=torch.channels_last) if last else part
         if self.counters:
             self.model.load_state_dict(self.counters, strict=False)
         loss = descended(self.model, job.examples, job.training, seed=job.seed, loss=self.loss)
         for entry, part in zip(self.entries, parts, strict=True):
-            if entry.data_ptr() != part.data_ptr():  # the same tensor by two names is in the row twice
+            if entry.data_ptr() != part.data_ptr():  # in another order, or in the row twice, by two names
                 part.copy_(entry.detach())
         return loss
 
@@ -144,12 +203,3 @@ def _vector(model: torch.nn.Module) -> Floats:
         if entry.dtype != torch.float32:
             raise SettingError(f"a fleet trains models of float32, but {name} is {entry.dtype}")
     return torch.cat([entry.flatten() for entry in entries.values()]).numpy()
-
-
-def _draws(model: torch.nn.Module, task: Task) -> bool:
-    """Whether the model draws from torch's global random state as it learns."""
-    few = torch.from_numpy(task.train.x[:2])
-    with torch.random.fork_rng(devices=[]), torch.no_grad():
-        before = torch.get_rng_state()
-        model(few)
-        return not torch.equal(before, torch.get_rng_state())

@@ -115,6 +115,12 @@ class Descent:
         for parameter, direction in zip(self.parameters, directions, strict=True):
             parameter.sub_(direction, alpha=self.training.learning_rate)
 
+    def go_on(self, count: int) -> None:
+        """Go on with the first `count` of what the tensors hold, such as the models of clients that are not done."""
+        self.parameters, self.start, self.velocity = (
+            [tensor[:count] for tensor in tensors] for tensors in (self.parameters, self.start, self.velocity)
+        )
+
 
 def float_entries(model: torch.nn.Module) -> dict[str, torch.Tensor]:
     """The floating-point entries of the model's state, whose values one after another are its row `(d,)`.
@@ -155,9 +161,9 @@ def activations(model: torch.nn.Module, penalty: Penalty | None) -> Generator[li
 
 
 def batches(count: int, training: Training, seed: int) -> Iterator[torch.Tensor]:
-    """Index tensors, every example once per epoch."""
+    """Index tensors, every example once per epoch; none where there are no examples."""
     generator = torch.Generator().manual_seed(seed)
-    for _ in range(training.epochs):
+    for _ in range(training.epochs if count else 0):
         yield from torch.split(torch.randperm(count, generator=generator), training.batch_size)
 
 
