@@ -1,8 +1,9 @@
 """The client's app, ready for Flower: it trains and judges the models it is sent on its own share of a task.
 
 Which share, and how to train, stands in the node config (`partition-id`, `num-partitions`) and the run config, both
-read at every call. A client that the run config makes hostile poisons its examples, or its update, as `attack` says;
-where `attack` is a colluding one it stays honest, because only a simulation's server side knows the honest updates.
+read at every call. A client that the run config makes hostile attacks its examples, its training, its update or its
+reply as `attack` says; of what colluding attackers make it does nothing, because only a simulation's server side knows
+the honest updates.
 """
 
 from __future__ import annotations
@@ -23,15 +24,16 @@ app = ClientApp(mods=[refusal])
 def trained(message: Message, context: Context) -> Message:
     """The model after local training, with the number of examples and the mean training loss."""
     assignment = Assignment.of(context)
+    recipe, knowledge = assignment.attack(message), assignment.knowledge("poison", message, context)
     examples, _ = assignment.examples
-    examples = assignment.recipe.poisoned(examples, rng=assignment.random("poison"))
+    examples = recipe.poisoned(examples, knowledge)
     config = message.content.config_records.get("config", ConfigRecord())
     model = assignment.task.model(assignment.seed)
     load_arrays(model, message.content.array_records["arrays"])
     loss = train(
         model,
         examples,
-        replace(assignment.training, proximal=read(config, "proximal-mu", 0.0)),
+        recipe.trained(replace(assignment.training, proximal=read(config, "proximal-mu", 0.0)), knowledge),
         seed=int(assignment.random("batches", server_round(message)).integers(2**63)),
         loss=assignment.task.loss,
     )

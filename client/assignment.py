@@ -10,12 +10,16 @@ from typing import TypeVar
 
 import numpy as np
 from flwr.app import ConfigRecord, Context, Message
+from hawthorn.strategies.contract import attackers
 from hawthorn.strategies.errors import SettingError
 
-from .attacks import Recipe, hostile_clients
+from .attacks import Knowledge, Recipe, hostile_clients
 from .tasks import Examples, Task, find_task, partition
 from .tasks.partition import Indices
 from .training import Training
+from .vectors import vector
+
+LAST_SENT = "hawthorn-last-sent"  # the record of a hostile client's state that holds the model it was last sent
 
 Value = TypeVar("Value", str, int, float)
 
@@ -43,11 +47,14 @@ def server_round(message: Message) -> int:
 
 @dataclass(frozen=True)
 class Assignment:
-    """One client's part in a federation; `recipe` is what it does if it is hostile, and empty if it is honest."""
+    """One client's part in a federation; `recipe` is what it does if it is hostile, and empty if it is honest.
+
+    `hostile` are the numbers of all clients that are, ascending.
+    """
 
     client: int
     clients: int
-    hostile: int
+    hostile: tuple[int, ...]
     recipe: Recipe
     task: Task
     partition: str
@@ -69,13 +76,13 @@ class Assignment:
             raise SettingError(
                 f"partition-id must be from 0 to {clients - 1}, as there are {clients} clients; got {client}"
             )
-        hostile, seed = read(run, "hostile", 0), read(run, "seed", 1)
-        attacks = client in hostile_clients(clients, hostile, seed)
+        seed = read(run, "seed", 1)
+        hostile = hostile_clients(clients, attackers(run.get("hostile", 0), clients), seed)
         return cls(
             client=client,
             clients=clients,
-            hostile=hostile,
-            recipe=Recipe.parse(read(run, "attack", "")) if attacks else Recipe(),
+            hostile=tuple(sorted(hostile)),
+            recipe=Recipe.parse(read(run, "attack", "")) if client in hostile else Recipe(),
             task=task_of(run),
             partition=read(run, "partition", "dirichlet(0.5)"),
             seed=seed,
@@ -98,6 +105,31 @@ class Assignment:
         kept = max(1, len(part) // 10)
         training = part[kept:] if len(part) > 1 else part
         return self.task.train[training], self.task.train[part[:kept]]
+
+    def attack(self, message: Message) -> Recipe:
+        """What the client does in the round of a message: its recipe, or nothing where that has it wait."""
+        return self.recipe if self.recipe.active(server_round(message)) else Recipe()
+
+    def knowledge(self, purpose: str, message: Message, context: Context) -> Knowledge:
+        """What the client knows if it is hostile, and a random stream for a purpose.
+
+        Poison is the same in every round. How the model moved is counted from the last one that this client was sent.
+        """
+        if self.client not in self.hostile:
+            return Knowledge()
+        number = server_round(message)
+        before = context.state.array_records.get(LAST_SENT)
+        moved = None
+        if self.recipe.looks_back and before is not None:
+            moved = vector(message.content.array_records["arrays"]) - vector(before)
+        return Knowledge(
+            rng=self.random(purpose, 0 if purpose == "poison" else number),
+            round=number,
+            clients=self.clients,
+            hostile=len(self.hostile),
+            members=(self.hostile.index(self.client),),
+            moved=moved,
+        )
 
     def random(self, purpose: str, round: int = 0) -> np.random.Generator:
         """A random stream of this client's own, another one for every purpose and round."""

@@ -5,13 +5,14 @@ from __future__ import annotations
 import logging
 
 import numpy as np
-import numpy.typing as npt
-from flwr.app import Array, ArrayRecord, Context, Error, Message
+from flwr.app import Context, Error, Message
 from flwr.clientapp.typing import ClientAppCallable
 from flwr.common.constant import ErrorCode
 from hawthorn.strategies.errors import HawthornError
 
-from .assignment import Assignment, server_round
+from .assignment import LAST_SENT, Assignment
+from .attacks import Knowledge, Recipe
+from .vectors import moved, vector
 
 log = logging.getLogger(__name__)
 
@@ -26,35 +27,30 @@ def refusal(message: Message, context: Context, call_next: ClientAppCallable) ->
 
 
 def lie(message: Message, context: Context, call_next: ClientAppCallable) -> Message:
-    """The reply of an honest client; that of a hostile one with its update attacked: sent + attacked(update)."""
+    """The reply of an honest client; that of a hostile one with its update attacked, and its message forged.
+
+    A client can send one reply only: of an attack that makes several the first goes out, and one that makes none
+    becomes an error. In rounds without an attack, and for what only colluders can make, it replies as if honest.
+    """
     reply = call_next(message, context)
     assignment = Assignment.of(context)
-    if not assignment.recipe.own or reply.has_error() or "arrays" not in reply.content.array_records:
+    recipe, knowledge = assignment.attack(message), assignment.knowledge("lie", message, context)
+    if assignment.recipe.looks_back:  # in rounds without an attack too
+        context.state[LAST_SENT] = message.content.array_records["arrays"]
+    if reply.has_error():
         return reply
+    if recipe.crafts and not recipe.colludes:
+        _attack(message, reply, recipe, knowledge)
+    if not recipe.forges:
+        return reply
+    replies = recipe.replied(reply, knowledge)
+    silence = Error(ErrorCode.CLIENT_APP_RAISED_EXCEPTION, f"no reply, as {recipe} has it")
+    return replies[0] if replies else Message(silence, reply_to=message)
+
+
+def _attack(message: Message, reply: Message, recipe: Recipe, knowledge: Knowledge) -> None:
+    """Put sent + attacked(update) into the reply."""
     sent = message.content.array_records["arrays"]
-    start = _vector(sent)
-    update = assignment.recipe.attacked(
-        (_vector(reply.content.array_records["arrays"]) - start)[np.newaxis],
-        clients=assignment.clients,
-        hostile=assignment.hostile,
-        rng=assignment.random("lie", server_round(message)),
-    )[0]
-    reply.content["arrays"] = _record(start + update, sent)
-    return reply
-
-
-def _vector(arrays: ArrayRecord) -> npt.NDArray[np.float64]:
-    """All parameters one after another, `(d,)`."""
-    return np.concatenate([array.numpy().ravel().astype(np.float64) for array in arrays.values()])
-
-
-def _record(vector: npt.NDArray[np.float64], layout: ArrayRecord) -> ArrayRecord:
-    """The parameters in the names, shapes and dtypes of `layout`."""
-    record, start = ArrayRecord(), 0
-    for name, array in layout.items():
-        size = int(np.prod(array.shape))
-        # A lie longer than float32 can hold is sent as infinity, for the server to refuse.
-        with np.errstate(over="ignore"):
-            record[name] = Array(vector[start : start + size].reshape(array.shape).astype(array.dtype))
-        start += size
-    return record
+    start = vector(sent)
+    rows, _ = recipe.attacked((vector(reply.content.array_records["arrays"]) - start)[np.newaxis], knowledge)
+    reply.content["arrays"] = moved(sent, rows[0])

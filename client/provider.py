@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 
 from flwr.app import ArrayRecord, MetricRecord
+from hawthorn.strategies.contract import attackers
 from hawthorn.strategies.errors import SettingError
 
 from .assignment import read, task_of
@@ -28,10 +29,10 @@ def initial_arrays(run_config: RunConfig) -> ArrayRecord:
     task, clients, seed = task_of(run_config), read(run_config, "clients", 10), read(run_config, "seed", 1)
     partition(read(run_config, "partition", "dirichlet(0.5)"), task.train.y, clients, seed, task.groups)
     recipe = _recipe(run_config)
-    recipe.check(task, clients, read(run_config, "hostile", 0))
-    if recipe.honest:
+    recipe.check(task, clients, attackers(run_config.get("hostile", 0), clients))
+    if recipe.colludes:
         raise SettingError(
-            f"attack={str(recipe)!r} is made from the honest clients' updates, which no client sees: "
+            f"attack={str(recipe)!r} is made from other clients' updates, which no client sees: "
             "use hawthorn simulate, or an attack that a client can make alone, such as sign_flip"
         )
     return arrays_of(task.model(seed))
@@ -57,4 +58,5 @@ def holdout(run_config: RunConfig) -> Evaluation:
 
 def _recipe(run_config: RunConfig) -> Recipe:
     """What the hostile clients do; the empty recipe if there are none."""
-    return Recipe.parse(read(run_config, "attack", "")) if read(run_config, "hostile", 0) else Recipe()
+    hostile = attackers(run_config.get("hostile", 0), read(run_config, "clients", 10))
+    return Recipe.parse(read(run_config, "attack", "")) if hostile else Recipe()

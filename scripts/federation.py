@@ -7,17 +7,19 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 
-from flwr.app import ArrayRecord, MetricRecord
+import numpy as np
+from flwr.app import ArrayRecord, Message, MetricRecord
 from flwr.serverapp import Grid
 from flwr.serverapp.strategy import FedAvg, Strategy
-from hawthorn.client.attacks import Recipe, attack_success, hostile_clients
+from hawthorn.client.attacks import Knowledge, Recipe, answering, attack_success, hostile_clients
 from hawthorn.client.tasks import Task, find_task, partition
 from hawthorn.client.training import arrays_of, evaluate, load_arrays
 from hawthorn.server.audit import RunAudit
 from hawthorn.server.settings import Settings
 from hawthorn.strategies import Defense, RobustStrategy, RoundRecord, SettingError
 
-from .collusion import SimulatedGrid
+from .collusion import Collusion, SimulatedGrid, State
+from .collusion import Floats as Updates
 from .engine import on_engine, train_config
 
 Watch = Callable[["Run"], None]
@@ -85,10 +87,14 @@ class Federation:
         simulated = SimulatedGrid(
             grid,
             frozenset(nodes[client] for client in self.hostile),
-            collude=self.recipe.collude if attacked and self.recipe else None,
+            collude=self._collusion(name) if attacked and self.recipe and self.recipe.colludes else None,
+            forge=self._forged if attacked and self.recipe and self.recipe.forges else None,
             honest_only=name == "oracle",
         )
-        settings = self.settings.run_config() | ({} if attacked else {"hostile": 0, "attack": ""})
+        # the grid forges messages, so clients leave that alone
+        attack = str(self.recipe.without("reply")) if attacked and self.recipe else ""
+        hostile = self.settings.hostile if attacked else 0
+        settings = self.settings.run_config() | {"hostile": hostile, "attack": attack}
         random.seed(self.settings.seed)  # Flower samples with the global generator
         try:
             self._strategy(run, nodes).start(
@@ -103,6 +109,23 @@ class Federation:
                 raise
             run.stopped = f"round {len(run.accuracy) + 1}: {type(error).__name__}: {error}"
         return run
+
+    def _collusion(self, name: str) -> Collusion:
+        """What colluders do together in a run; those that adapt try the defense without its memory of rounds before."""
+        recipe = self.recipe or Recipe()
+        defense = answering(self.defense if name == "defended" else plain_mean)
+
+        def collude(honest: Updates, own: Updates, knowledge: Knowledge) -> tuple[Updates, State]:
+            if not recipe.active(knowledge.round):
+                return own, knowledge.state
+            rng = np.random.default_rng([self.settings.seed, 5, knowledge.round])
+            return recipe.attacked(own, replace(knowledge, rng=rng, defense=defense), honest)
+
+        return collude
+
+    def _forged(self, reply: Message, number: int) -> list[Message]:
+        recipe = self.recipe or Recipe()
+        return recipe.replied(reply) if recipe.active(number) else [reply]
 
     def _strategy(self, run: Run, nodes: Sequence[int]) -> Strategy:
         plain = FedAvg(fraction_evaluate=0.0, min_train_nodes=1, min_available_nodes=1)
@@ -147,3 +170,8 @@ def _by_partition(record: RoundRecord, nodes: Sequence[int]) -> RoundRecord:
         verdicts={clients[node]: verdict for node, verdict in record.verdicts.items()},
         refused={clients[node]: reason for node, reason in record.refused.items()},
     )
+
+
+def plain_mean(updates: Updates) -> Updates:
+    """What a server without a defense makes of updates `(n, d)`, if all claim as many examples."""
+    return updates.mean(axis=0)

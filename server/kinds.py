@@ -72,6 +72,22 @@ def count_or_share() -> Kind:
     return Kind("a count such as 3, or a share below 0.5 such as 0.2", read)
 
 
+def count_or_part() -> Kind:
+    """A count of clients, or a share of them below 1, written as text or as a number; kept as a number."""
+
+    def read(value: object) -> int | float:
+        number = value
+        if isinstance(value, str):
+            number = int(value) if value.strip().isdecimal() else float(value)
+        if isinstance(number, bool) or not isinstance(number, int | float) or number < 0:
+            raise ValueError
+        if isinstance(number, float) and not number < 1:
+            raise ValueError
+        return number
+
+    return Kind("a count such as 3, or a share below 1 such as 0.3", read)
+
+
 def tolerated(written: str) -> int | float:
     """The count or the share that is written; raises `ValueError`.
 

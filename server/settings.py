@@ -13,11 +13,11 @@ from typing import Any, cast
 
 import numpy as np
 from hawthorn.strategies import Defense, SettingError
-from hawthorn.strategies.contract import hostile_count, nearest
+from hawthorn.strategies.contract import attackers, hostile_count, nearest
 from hawthorn.strategies.updates import byte_count
 
 from .inner import inner_strategy
-from .kinds import Kind, Scalar, count_or_share, function_name, number, text, tolerated, whole, writable_directory
+from .kinds import Kind, Scalar, count_or_part, count_or_share, function_name, number, text, tolerated, whole, writable_directory
 
 
 @dataclass(frozen=True)
@@ -67,7 +67,9 @@ class Settings:
     clients: int = setting(10, whole(least=1), "nodes expected; the first round waits for them")
     wait: float = setting(60.0, number(least=0), "seconds to wait for the expected nodes before the run fails")
     reply_timeout: float = setting(3600.0, number(least=0, above=True), "seconds a round waits for replies")
-    hostile: int = setting(0, whole(least=0), "clients that attack, in a simulated attack")
+    hostile: int = setting(
+        0, count_or_part(), "clients that attack, in a simulated attack: a count, or a share such as 0.3, rounded up"
+    )
     attack: str = setting(
         "",
         text("an attack such as 'sign_flip'", empty=True),
@@ -135,6 +137,8 @@ class Settings:
             if name not in TABLE:
                 raise SettingError(f"no setting named {name!r}; {nearest(name, list(TABLE))}")
             values[name.replace("-", "_")] = _read(TABLE[name], value)
+        if isinstance(values.get("hostile"), float):
+            values["hostile"] = attackers(values["hostile"], values.get("clients", cls.clients))
         settings = cls(**values)
         settings._agree()
         return settings

@@ -31,11 +31,13 @@ def ipm(honest: Updates, f: int, *, epsilon: float = 3.0) -> Updates:
 
 
 @attack
-def alie(honest: Updates, f: int, *, z: float | None = None) -> Updates:
+def alie(honest: Updates, f: int, *, z: float | None = None, clients: int = 0, hostile: int = 0) -> Updates:
     """f times the mean of the honest updates less `z` standard deviations per coordinate ("a little is enough").
 
     Without `z`, the largest one that enough honest clients exceed for the hostile to pass as the majority: see
-    `largest_hidden_z`. The mean and deviation are those of the honest rows, which the paper estimates.
+    `largest_hidden_z`. It is that of the whole federation where its `clients` and `hostile` are known, because nobody
+    knows beforehand who is asked in a round. The mean and deviation are those of the honest rows, which the paper
+    estimates.
 
     Baruch, Baruch, Goldberg, NeurIPS 2019, https://arxiv.org/abs/1902.06156
 
@@ -44,7 +46,8 @@ def alie(honest: Updates, f: int, *, z: float | None = None) -> Updates:
     """
     if f == 0:
         return np.zeros((0, honest.shape[1]))
-    z = largest_hidden_z(len(honest) + f, f) if z is None else z
+    if z is None:
+        z = largest_hidden_z(clients, hostile) if clients else largest_hidden_z(len(honest) + f, f)
     return np.tile(honest.mean(axis=0) - z * honest.std(axis=0), (f, 1))
 
 

@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
-from flwr.app import Array, ArrayRecord, Message, MetricRecord, RecordDict
+from flwr.app import Array, ArrayRecord, Message, Metadata, MetricRecord, RecordDict
 from numpy.lib import format as npy
 from numpy.typing import NDArray
 
@@ -23,6 +23,25 @@ def forged(reply: Message, content: RecordDict | None = None, **metadata: Any) -
         other.metadata.__dict__[f"_{name}"] = value
     other.content = RecordDict(dict(reply.content)) if content is None else content
     return other
+
+
+def sample_reply() -> Message:
+    """A reply of one small array, made outside any run, to try an attack on."""
+    metadata = Metadata(
+        run_id=1,
+        message_id="",
+        src_node_id=2,
+        dst_node_id=1,
+        reply_to_message_id="a message",
+        group_id="",
+        created_at=0.0,
+        ttl=1.0,
+        message_type="train",
+    )
+    arrays = ArrayRecord({"weight": Array(np.ones((3, 2), np.float32))})
+    metrics = MetricRecord({"num-examples": 100, "train-loss": 0.5})
+    content = RecordDict({"arrays": arrays, "metrics": metrics})
+    return Message(content=content, metadata=metadata)  # pyright: ignore[reportCallIssue]  # Flower's own way, untold
 
 
 def arrays_in(reply: Message) -> ArrayRecord:

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+from hawthorn.strategies import Defense
 
 Updates = npt.NDArray[np.float64]
 Answer = Callable[[Updates], "npt.NDArray[Any] | None"]
@@ -19,9 +20,10 @@ class Knowledge:
     """What hostile clients know in a round beyond what they change.
 
     `clients` take part in the federation, `hostile` of them attack; `members` are the places of those at hand among the
-    hostile, from 0. `sent` `(d,)` is the model they were sent and `moved` `(d,)` how it moved in the round before, None
-    in the first. `own` `(f, d)` are their own updates. `defense` answers what the server would make of a round. `state`
-    is what the colluders remember of the rounds before.
+    hostile, from 0, and `others` the numbers of the honest clients whose updates are seen, in the order of the rows.
+    `sent` `(d,)` is the model they were sent and `moved` `(d,)` how it moved in the round before, None in the first.
+    `own` `(f, d)` are their own updates. `defense` answers what the server would make of a round; `answering` makes one
+    of a `Defense`. `state` is what the colluders remember of the rounds before.
     """
 
     rng: np.random.Generator = field(default_factory=lambda: np.random.default_rng(0))
@@ -29,8 +31,20 @@ class Knowledge:
     clients: int = 0
     hostile: int = 0
     members: tuple[int, ...] = ()
+    others: tuple[int, ...] = ()
     sent: Updates | None = None
     moved: Updates | None = None
     own: Updates | None = None
     defense: Answer | None = None
     state: Mapping[str, Any] | None = None
+
+
+def answering(defense: Defense | Answer) -> Answer:
+    """What a defense, or a function of updates, would make of a round, as a function.
+
+    >>> answering(Defense("median", f=1, policy="none"))(np.array([[1.0], [2.0], [90.0]]))
+    array([2.])
+    """
+    if isinstance(defense, Defense):
+        return lambda updates: defense(updates).update
+    return defense

@@ -1,33 +1,36 @@
-"""What the hostile clients of a federation do, written as one line; who they are; and how well it works."""
+"""What the hostile clients of a federation do, written as one line."""
 
 from __future__ import annotations
 
 import ast
-import inspect
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-import torch
+from flwr.app import Message
 from hawthorn.strategies.contract import ATTACKS, Call, check_options
 from hawthorn.strategies.errors import SettingError
 
 from ..tasks.examples import Examples, Task
-from ..training import logits, predictions
+from ..training import Training
+from .forging import sample_reply
+from .knowledge import Knowledge
 
 Updates = npt.NDArray[np.float64]
-Random = np.random.Generator | None
+NOTHING = Knowledge()
 
 
 @dataclass(frozen=True)
 class Recipe:
     """Attacks composed with `+` (or `|`), applied in their order; the empty recipe attacks nobody.
 
-    >>> recipe = Recipe.parse("backdoor(target=2) + model_replacement")
-    >>> str(recipe), [call.name for call in recipe.data], [call.name for call in recipe.own], recipe.honest
-    ('backdoor(target=2) + model_replacement', ['backdoor'], ['model_replacement'], ())
+    >>> recipe = Recipe.parse("backdoor(target=2) + model_replacement + sleeper(wakes=5)")
+    >>> str(recipe), [call.name for call in recipe.of_kind("own")], recipe.colludes
+    ('backdoor(target=2) + model_replacement + sleeper(wakes=5)', ['model_replacement'], False)
+    >>> recipe.active(4), recipe.active(5)
+    (False, True)
     """
 
     calls: tuple[Call, ...] = ()
@@ -35,9 +38,11 @@ class Recipe:
     def __post_init__(self) -> None:
         for call in self.calls:
             check_options(call.name, ATTACKS[call.name].function, dict(call.options))
-        if self.honest and len(self.calls) > 1:
+        crafted = self.of_kind("honest")
+        if len(crafted) > 1:
             raise SettingError(
-                f"{self.honest[0]} replaces all that hostile clients do: write it alone, got {str(self)!r}"
+                f"{crafted[0]} and {crafted[1]} would both decide what the colluders send: "
+                f"write one of them, got {str(self)!r}"
             )
 
     @classmethod
@@ -47,7 +52,7 @@ class Recipe:
             return cls()
         try:
             node = ast.parse(text.strip(), mode="eval").body
-        except SyntaxError:
+        except (SyntaxError, ValueError, RecursionError, MemoryError):  # ValueError: a null byte in Python 3.11
             raise SettingError(
                 f"write attacks such as 'backdoor(target=0) + model_replacement' instead of {text!r}"
             ) from None
@@ -56,51 +61,97 @@ class Recipe:
     def __str__(self) -> str:
         return " + ".join(map(str, self.calls))
 
-    def of_kind(self, kind: str) -> tuple[Call, ...]:
-        """The attacks of one kind: "data", "own" or "honest"."""
-        return tuple(call for call in self.calls if ATTACKS[call.name].kind == kind)
+    def of_kind(self, *kinds: str) -> tuple[Call, ...]:
+        """The attacks of these kinds, in their order; `Attack.KINDS` are the kinds there are."""
+        return tuple(call for call in self.calls if ATTACKS[call.name].kind in kinds)
+
+    def without(self, kind: str) -> Recipe:
+        """The recipe without its attacks of one kind."""
+        return Recipe(tuple(call for call in self.calls if ATTACKS[call.name].kind != kind))
 
     @property
-    def data(self) -> tuple[Call, ...]:
-        """The attacks on a hostile client's examples."""
-        return self.of_kind("data")
+    def crafts(self) -> bool:
+        """Whether hostile clients send other updates than they trained."""
+        return bool(self.of_kind("own", "honest"))
 
     @property
-    def own(self) -> tuple[Call, ...]:
-        """The attacks on a hostile client's own update."""
-        return self.of_kind("own")
+    def colludes(self) -> bool:
+        """Whether a hostile client's update is made from others' updates: the honest ones', or its accomplices'."""
+        together = any("members" in ATTACKS[call.name].knowledge for call in self.of_kind("own"))
+        return together or bool(self.of_kind("honest"))
 
     @property
-    def honest(self) -> tuple[Call, ...]:
-        """The colluding attack, made from the honest updates: one at most."""
-        return self.of_kind("honest")
+    def forges(self) -> bool:
+        """Whether hostile clients change the message that carries their update."""
+        return bool(self.of_kind("reply"))
 
-    def poisoned(self, examples: Examples, *, rng: Random = None) -> Examples:
+    @property
+    def looks_back(self) -> bool:
+        """Whether hostile clients need to know how the model moved in the round before."""
+        return any("moved" in ATTACKS[call.name].knowledge for call in self.calls)
+
+    def active(self, round: int) -> bool:
+        """Whether hostile clients attack in the round of that number: if every attack on rounds says so."""
+        return all(_applied(call, round, NOTHING) for call in self.of_kind("round"))
+
+    def poisoned(self, examples: Examples, knowledge: Knowledge = NOTHING) -> Examples:
         """The examples after every attack on data."""
-        for call in self.data:
-            examples = _applied(call, examples, rng=rng)
+        for call in self.of_kind("data"):
+            examples = _applied(call, examples, knowledge)
         return examples
 
-    def attacked(self, own: Updates, *, clients: int, hostile: int, rng: Random = None) -> Updates:
-        """What hostile clients send instead of their own updates `(f, d)`; a `boost` left open is clients / hostile."""
-        for call in self.own:
-            own = _applied(call, own, {"boost": clients / max(hostile, 1)}, rng=rng)
-        return own
+    def trained(self, training: Training, knowledge: Knowledge = NOTHING) -> Training:
+        """How hostile clients train on their examples."""
+        for call in self.of_kind("training"):
+            training = _applied(call, training, knowledge)
+        return training
 
-    @property
-    def collude(self) -> Callable[[Updates, int], Updates] | None:
-        """The function from honest updates `(h, d)` and f to what the f hostile clients send, if they collude."""
-        if not self.honest:
-            return None
-        (call,) = self.honest
-        return lambda honest, f: _applied(call, honest, f=f)
+    def attacked(
+        self, own: Updates, knowledge: Knowledge = NOTHING, honest: Updates | None = None
+    ) -> tuple[Updates, Mapping[str, Any] | None]:
+        """What hostile clients send instead of their own updates `(f, d)`, and what they remember of the round.
+
+        `honest` are the updates of the honest clients, `(h, d)`. Attacks are applied in the order in which they are
+        written, each to the rows that the one before has left. Who would need the honest updates and has none sends
+        its own.
+        """
+        state = knowledge.state
+        if self.of_kind("honest") and (honest is None or not len(honest)):
+            return own, state
+        rows = np.asarray(own, dtype=np.float64)
+        for call in self.of_kind("own", "honest") if len(rows) else ():
+            attack, known = ATTACKS[call.name], replace(knowledge, own=rows)
+            if attack.kind == "own":
+                rows = _applied(call, rows, known)
+                continue
+            rows, found = _stepped(call, np.asarray(honest, dtype=np.float64), known, len(rows))
+            state = state if found is None else found
+        return rows, state
+
+    def replied(self, reply: Message, knowledge: Knowledge = NOTHING) -> list[Message]:
+        """The replies that arrive in the place of a hostile client's reply: one, several or none."""
+        replies = [reply]
+        for call in self.of_kind("reply"):
+            replies = [forged for one in replies for forged in _applied(call, one, knowledge)]
+        return replies
 
     def check(self, task: Task, clients: int, hostile: int) -> None:
         """Raise `SettingError` if the attack cannot be carried out on this task by so many clients of so many."""
-        self.poisoned(task.test[:8])
-        self.attacked(np.ones((max(hostile, 1), 2)), clients=clients, hostile=hostile)
-        if self.collude and hostile:
-            self.collude(np.ones((max(clients - hostile, 1), 2)), hostile)
+        rng = np.random.default_rng(0)
+        knowledge = Knowledge(
+            clients=clients,
+            hostile=hostile,
+            members=tuple(range(hostile)),
+            moved=rng.normal(size=4),
+            defense=lambda rows: rows.mean(axis=0),
+        )
+        self.active(1)
+        self.poisoned(task.test[:8], knowledge)
+        self.trained(Training(), knowledge)
+        if hostile:
+            self.attacked(rng.normal(size=(hostile, 4)), knowledge, rng.normal(size=(max(clients - hostile, 1), 4)))
+        if self.forges:
+            self.replied(sample_reply())
 
 
 def _summands(node: ast.expr) -> list[ast.expr]:
@@ -110,47 +161,16 @@ def _summands(node: ast.expr) -> list[ast.expr]:
     return [node]
 
 
-def _applied(call: Call, subject: Any, open_options: dict[str, object] | None = None, **context: Any) -> Any:
-    """What the attack makes of its subject; `open_options` fill those that the recipe leaves at None."""
+def _applied(call: Call, subject: Any, knowledge: Knowledge, *arguments: Any) -> Any:
+    """What the attack makes of its subject."""
+    return _stepped(call, subject, knowledge, *arguments)[0]
+
+
+def _stepped(call: Call, subject: Any, knowledge: Knowledge, *arguments: Any) -> tuple[Any, Mapping[str, Any] | None]:
+    """The same, and what it remembers; an attack is told what its signature names."""
     attack = ATTACKS[call.name]
-    options = attack.options | dict(call.options)
-    options |= {
-        name: value for name, value in (open_options or {}).items() if name in options and options[name] is None
-    }
-    if "rng" not in inspect.signature(attack.function).parameters:
-        context.pop("rng", None)
+    known = {name: getattr(knowledge, name) for name in attack.knowledge}
     try:
-        return attack(subject, **options, **context)
+        return attack.stepped(subject, *arguments, **dict(call.options), **known)
     except (TypeError, AttributeError) as error:
         raise SettingError(f"{call}: an option has a value of the wrong kind ({error})") from error
-
-
-def hostile_clients(clients: int, hostile: int, seed: int) -> frozenset[int]:
-    """The partition ids of the hostile clients, drawn at random: a defense must not know them by their place.
-
-    >>> len(hostile_clients(10, 3, seed=1)), hostile_clients(10, 0, seed=1)
-    (3, frozenset())
-    """
-    if not 0 <= hostile <= clients:
-        raise SettingError(f"hostile must be from 0 to clients={clients}, got {hostile}")
-    # A stream of its own: the same seed also draws the partition.
-    chosen = np.random.default_rng([seed, 2]).choice(clients, size=hostile, replace=False)
-    return frozenset(int(client) for client in chosen)
-
-
-def attack_success(recipe: Recipe, model: torch.nn.Module, test: Examples, task: Task) -> float | None:
-    """The share of test examples of which the model says what the attack wants; None for attacks without such a wish.
-
-    An attack on data wants the labels it teaches: carried out in full on the test examples, it changes the labels of
-    some, and these count. For a backdoor they are those of other classes with the trigger on, for a targeted flip those
-    of the source class, for a label flip all but a middle class that stays as it is. Attacks on updates, and colluding
-    ones, wish for nothing in particular.
-    """
-    wanted = Examples(test.x, test.y, task.classes)
-    for call in recipe.data:
-        in_full = {"share": 1.0} if "share" in ATTACKS[call.name].options else {}
-        wanted = _applied(Call(call.name, tuple((dict(call.options) | in_full).items())), wanted)
-    changed = wanted.y != test.y
-    if not changed.any():
-        return None
-    return float((predictions(logits(model, wanted.x[changed])) == wanted.y[changed]).mean())
