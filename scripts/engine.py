@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from importlib.util import find_spec
 from typing import TypeVar, cast
 
-from flwr.app import ConfigRecord, ConfigRecordValues, Context, Message
+from flwr.app import ConfigRecord, ConfigRecordValues, Context, Message, RecordDict
 from flwr.app.user_config import UserConfig
 from flwr.clientapp import ClientApp
 from flwr.serverapp import Grid, ServerApp
@@ -25,11 +25,11 @@ app = ClientApp()
 """The real client app, its settings taken from the message, so that one Flower simulation serves several runs."""
 
 
-def train_config(run_config: UserConfig, nodes: Sequence[int]) -> ConfigRecord:
+def train_config(run: str, run_config: UserConfig, nodes: Sequence[int]) -> ConfigRecord:
     """The configuration to send with each training message, for nodes whose partitions are in the order of `nodes`."""
     # Flower draws its node ids at random: the same partition for the same rank makes the engines comparable. As text,
     # because node ids do not fit a signed 64-bit integer.
-    return ConfigRecord({**run_config, "nodes": [str(node) for node in nodes]})
+    return ConfigRecord({**run_config, "run": run, "nodes": [str(node) for node in nodes]})
 
 
 @app.train()
@@ -37,6 +37,7 @@ def train(message: Message, context: Context) -> Message:
     """The real client app's reply."""
     settings = dict(message.content.config_records["config"])
     nodes = cast("list[str]", settings.pop("nodes"))
+    _begin(str(settings.pop("run")), context.state)
     partition: UserConfig = {
         "partition-id": nodes.index(str(message.metadata.dst_node_id)),
         "num-partitions": len(nodes),
@@ -45,6 +46,13 @@ def train(message: Message, context: Context) -> Message:
     # Flower lets nobody change a context's run config; the state is shared, so what the client remembers is kept.
     own = Context(context.run_id, context.node_id, partition, context.state, run_config)
     return client_app(message, own)
+
+
+def _begin(run: str, state: RecordDict) -> None:
+    """Forget what the client remembers of another run: one simulation serves several."""
+    if state.config_records.get("run", ConfigRecord()).get("name") != run:
+        state.clear()
+        state["run"] = ConfigRecord({"name": run})
 
 
 def check_engine(engine: str) -> None:

@@ -1,164 +1,158 @@
-"""`hawthorn evaluate`: one defense against several attacks, beside what honest clients alone reach."""
+"""`hawthorn evaluate`: tasks x federations x attacks x defenses x seeds, worst case first; what has run is kept."""
 
 from __future__ import annotations
 
-import json
-from dataclasses import replace
 from pathlib import Path
-from statistics import fmean
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 
-if TYPE_CHECKING:
-    from flwr.serverapp import Grid
-    from hawthorn.server.settings import Settings
-    from rich.console import Console
-
-    from .federation import Federation, Run
-
-ATTACKS = "sign_flip; gaussian; label_flip; ipm; alie(z=1.5); backdoor + model_replacement"
-Figures = dict[str, float | None]
+GRID = "Grid: each may be given several times"
+TRAINING = "Training: each may be given several times"
+WORK = "Work and output"
 
 
 def evaluate(
-    task: Annotated[str, typer.Option(help="digits, breast_cancer, or npz with --data.")] = "digits",
-    data: Annotated[str, typer.Option(help="File with x_train, y_train, x_test, y_test, for --task npz.")] = "",
-    partition: Annotated[str, typer.Option(help="iid, or dirichlet(a).")] = "dirichlet(0.5)",
-    clients: Annotated[int, typer.Option(help="Clients in the federation.")] = 10,
-    hostile: Annotated[int, typer.Option(help="Clients that attack.")] = 3,
-    tolerated: Annotated[str, typer.Option(help="Hostile clients the defense bears, a count or a share.")] = "3",
-    attacks: Annotated[str, typer.Option(help="Attacks, with semicolons between them.")] = ATTACKS,
-    defense: Annotated[str, typer.Option(help="Recipe. Default: the package's.")] = "",
-    rounds: Annotated[int, typer.Option(help="Rounds of training.")] = 20,
-    local_steps: Annotated[int, typer.Option(help="Most steps a client trains in a round; 0: no limit.")] = 0,
-    seeds: Annotated[int, typer.Option(help="How many seeds, from 1 on.", min=1)] = 3,
+    grid: Annotated[
+        Path | None,
+        typer.Argument(metavar="[GRID.toml]", help="Values for the options below, by their names; these win over it."),
+    ] = None,
+    task: Annotated[
+        list[str] | None,
+        typer.Option(help="Task, such as digits, or 'mnist(train=6000, test=1000)'.", rich_help_panel=GRID),
+    ] = None,
+    data: Annotated[
+        str, typer.Option(help="File of examples, or the folder with the tasks' files.", rich_help_panel=GRID)
+    ] = "",
+    partition: Annotated[
+        list[str] | None, typer.Option(help="iid, dirichlet(a), sorted, or natural.", rich_help_panel=GRID)
+    ] = None,
+    clients: Annotated[
+        list[int] | None, typer.Option(help="Clients in the federation; 10.", rich_help_panel=GRID)
+    ] = None,
+    hostile: Annotated[
+        list[str] | None,
+        typer.Option(help="Clients that attack, a count or a share such as 0.2; 3.", rich_help_panel=GRID),
+    ] = None,
+    tolerated: Annotated[
+        list[str] | None,
+        typer.Option(help="Hostile clients the defense bears, likewise; as many as are.", rich_help_panel=GRID),
+    ] = None,
+    attacks: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="Attacks, also with semicolons between them; all of them, story for the task's own, none. "
+            "Default: six well-known ones.",
+            rich_help_panel=GRID,
+        ),
+    ] = None,
+    defense: Annotated[
+        list[str] | None, typer.Option(help="Recipe. Default: the package's.", rich_help_panel=GRID)
+    ] = None,
+    seeds: Annotated[
+        int | None, typer.Option(help="How many seeds, from 1 on; 1.", min=1, rich_help_panel=GRID)
+    ] = None,
+    seed: Annotated[
+        list[int] | None, typer.Option(help="A seed of your own, in the place of --seeds.", min=0, rich_help_panel=GRID)
+    ] = None,
+    rounds: Annotated[list[int] | None, typer.Option(help="Rounds; 20.", rich_help_panel=TRAINING)] = None,
+    local_epochs: Annotated[
+        list[int] | None, typer.Option(help="Epochs a client trains in a round; 2.", rich_help_panel=TRAINING)
+    ] = None,
+    local_steps: Annotated[
+        list[int] | None, typer.Option(help="Most steps in a round; 0, no limit.", rich_help_panel=TRAINING)
+    ] = None,
+    batch_size: Annotated[
+        list[int] | None, typer.Option(help="Examples in one step; 32.", rich_help_panel=TRAINING)
+    ] = None,
+    learning_rate: Annotated[
+        list[float] | None, typer.Option(help="Learning rate of the clients; 0.1.", rich_help_panel=TRAINING)
+    ] = None,
+    momentum: Annotated[
+        list[float] | None, typer.Option(help="Momentum of their training; 0.", rich_help_panel=TRAINING)
+    ] = None,
+    client_momentum: Annotated[
+        list[float] | None,
+        typer.Option(help="Share of the update before in what a client sends; 0.", rich_help_panel=TRAINING),
+    ] = None,
+    fraction_train: Annotated[
+        list[float] | None, typer.Option(help="Share of the clients asked in a round; 1.", rich_help_panel=TRAINING)
+    ] = None,
+    workers: Annotated[
+        int, typer.Option(help="Processes; 0 for as many as there are cores.", min=0, rich_help_panel=WORK)
+    ] = 0,
+    ray: Annotated[
+        str, typer.Option(metavar="ADDRESS", help="Run on this Ray cluster, or local.", rich_help_panel=WORK)
+    ] = "",
+    store: Annotated[
+        Path, typer.Option(metavar="FILE", help="SQLite file that keeps what has run.", rich_help_panel=WORK)
+    ] = Path("hawthorn-evaluation.db"),
+    report: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Write an HTML report to FILE.", rich_help_panel=WORK)
+    ] = None,
     json_file: Annotated[
-        str, typer.Option("--json", metavar="FILE", help="Where the figures go as JSON; - for standard output.")
+        str,
+        typer.Option(
+            "--json", metavar="FILE", help="Write all figures to FILE; - for standard output.", rich_help_panel=WORK
+        ),
     ] = "",
 ) -> None:
-    """Show what a defense keeps under attack: the accuracy it loses to honest clients alone, and whom it catches."""
-    from hawthorn.server.settings import Settings
+    """Show what defenses keep under attack, worst case first: accuracy lost to honest clients alone, and who is caught.
+
+    A cell is one federation with one attack, one defense and one seed. Cells that have run are kept in --store: a
+    killed evaluation goes on where it was, and a larger one runs what is new.
+    """
     from hawthorn.strategies import SettingError
     from rich.console import Console
 
-    names = [name.strip() for name in attacks.split(";") if name.strip()]
-    if not names or not hostile:
-        raise SettingError(
-            "write at least one attack and one hostile client; the row without an attack comes by itself"
-        )
-    settings = Settings.parse(
-        {
-            "task": task,
-            "data": data,
-            "partition": partition,
-            "clients": clients,
-            "hostile": hostile,
-            "attack": names[0],
-            "rounds": rounds,
-            "local-steps": local_steps,
-            "tolerated": tolerated,
-        }
-        | ({"defense": defense} if defense else {})
-    )
-    log = Console(stderr=True)
-    if settings.remark:
-        log.print(settings.remark, style="yellow", highlight=False, markup=False)
-    rows = _rows(settings, names, seeds, log)
-    document = {"settings": settings.run_config() | {"defense": str(settings.recipe), "seeds": seeds}, "attacks": rows}
+    from .evaluation.evaluation import evaluated
+    from .evaluation.grid import Grid
+    from .evaluation.terminal import show
+
+    given: dict[str, Any] = {
+        "task": task,
+        "data": data,
+        "partition": partition,
+        "clients": clients,
+        "hostile": [_number(text) for text in hostile or ()],
+        "tolerated": tolerated,
+        "attacks": attacks,
+        "defenses": defense,
+        "seeds": seed or seeds,
+        "rounds": rounds,
+        "local-epochs": local_epochs,
+        "local-steps": local_steps,
+        "batch-size": batch_size,
+        "learning-rate": learning_rate,
+        "momentum": momentum,
+        "client-momentum": client_momentum,
+        "fraction-train": fraction_train,
+    }
+    chosen = {name: value for name, value in given.items() if value}
+    wanted = Grid.read(grid, chosen) if grid else Grid.parse(chosen)
+    for target in (report, Path(json_file) if json_file not in {"", "-"} else None):
+        if target is not None and (target.is_dir() or not target.absolute().parent.is_dir()):
+            raise SettingError(f"{target} must be a file in a folder that exists")
+    console = Console(stderr=json_file == "-")
+    evaluation = evaluated(wanted, store, workers=workers, ray=ray, aside=Console(stderr=True))
     if json_file == "-":
-        print(json.dumps(document, indent=1))
-        return
-    if json_file:
-        Path(json_file).write_text(json.dumps(document, indent=1) + "\n", encoding="utf-8")
-    _show(document["settings"], rows, Console())
+        print(evaluation.json())
+    elif json_file:
+        Path(json_file).write_text(evaluation.json() + "\n", encoding="utf-8")
+    show(evaluation, console)
+    if report is not None:
+        from .evaluation.report import html
+
+        report.write_text(html(evaluation.document()), encoding="utf-8")
+        console.print(f"report: {report}", markup=False, highlight=False, soft_wrap=True)
+    if evaluation.failed:
+        raise typer.Exit(1)
 
 
-def _rows(settings: Settings, names: list[str], seeds: int, log: Console) -> dict[str, Figures]:
-    """The figures of each attack, and of "none", as means over the seeds; every name is checked before any training."""
-    from .federation import Federation
+def _number(text: str) -> int | float:
+    from hawthorn.strategies import SettingError
 
-    plans = {
-        name: [
-            Federation.of(replace(settings, attack=name, hostile=hostile, seed=seed), settings.recipe)
-            for seed in range(1, seeds + 1)
-        ]
-        for name, hostile in [("", 0), *((name, settings.hostile) for name in names)]
-    }
-    honest: dict[int, float | None] = {}
-    rows: dict[str, Figures] = {}
-    for name, federations in plans.items():
-        found: list[Figures] = []
-        for federation in federations:
-            log.print(f"{name or 'none'}, seed {federation.settings.seed} of {seeds}", highlight=False)
-            found.append(_figures(federation, honest))
-        rows[name or "none"] = {key: _mean([figures[key] for figures in found]) for key in found[0]}
-    return rows
-
-
-def _figures(federation: Federation, honest: dict[int, float | None]) -> Figures:
-    """The figures of one attack and seed; `honest` keeps what honest clients alone reach, which no attack changes."""
-    from .engine import on_engine
-    from .results import Results, final
-
-    seed = federation.settings.seed
-    plain = "undefended" if federation.hostile else "no_attack"
-    wanted = [plain, "defended"] + (["oracle"] if federation.hostile and seed not in honest else [])
-
-    def work(grid: Grid) -> dict[str, Run]:
-        return {name: federation.run(name, grid, lambda _: None) for name in wanted}
-
-    runs = on_engine("in-process", federation.settings.clients, work)
-    if "oracle" in runs:
-        honest[seed] = final(runs["oracle"].accuracy)
-    alone = honest[seed] if federation.hostile else final(runs[plain].accuracy)
-    defended = final(runs["defended"].accuracy)
-    caught = Results.of(federation, "in-process", runs).detection
-    return {
-        "undefended": None if runs[plain].stopped else final(runs[plain].accuracy),
-        "defended": defended,
-        "honest_only": alone,
-        "gap": None if alone is None or defended is None else alone - defended,
-        "attack_success_undefended": final(runs[plain].attack_success),
-        "attack_success_defended": final(runs["defended"].attack_success),
-        "recall": caught.recall,
-        "false_alarm_rate": caught.false_alarm_rate,
-    }
-
-
-def _mean(values: list[float | None]) -> float | None:
-    known = [value for value in values if value is not None]
-    return fmean(known) if known else None
-
-
-# plain is Flower's FedAvg; lost are points of accuracy to honest clients alone; succ. is the attack's success
-COLUMNS = {
-    "undefended": "plain",
-    "defended": "hedge",
-    "honest_only": "honest only",
-    "gap": "lost",
-    "attack_success_undefended": "succ. plain",
-    "attack_success_defended": "succ. hedge",
-    "recall": "caught",
-    "false_alarm_rate": "false alarm",
-}
-
-
-def _show(settings: dict[str, Any], rows: dict[str, Figures], console: Console) -> None:
-    from rich import box
-    from rich.table import Table
-
-    who = f"{settings['hostile']} of {settings['clients']} clients hostile, {settings['partition']}"
-    title = f"{settings['task']}, {who}, {settings['rounds']} rounds, {settings['seeds']} seed(s), %"
-    table = Table(title=title, box=box.SIMPLE_HEAD, padding=0, pad_edge=False)
-    table.add_column("attack", no_wrap=True)
-    for heading in COLUMNS.values():
-        table.add_column(heading, justify="right", min_width=max(map(len, heading.split())))
-    for name, row in rows.items():
-        table.add_row(name, *(_percent(row[key]) for key in COLUMNS))
-    console.print(f"defense: {settings['defense']}", highlight=False, markup=False)
-    console.print(table)
-
-
-def _percent(share: float | None) -> str:
-    return "-" if share is None else f"{100 * share:.1f}"
+    try:
+        return int(text) if text.strip().isdecimal() else float(text)
+    except ValueError:
+        raise SettingError(f"--hostile must be a count such as 3 or a share such as 0.2, got {text!r}") from None

@@ -6,14 +6,20 @@ import random
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cached_property
+from typing import Any
 
-import numpy as np
+import numpy.typing as npt
 from flwr.app import ArrayRecord, Message, MetricRecord
 from flwr.serverapp import Grid
 from flwr.serverapp.strategy import FedAvg, Strategy
-from hawthorn.client.attacks import Knowledge, Recipe, answering, attack_success, hostile_clients
+from hawthorn.client.assignment import stream
+from hawthorn.client.attacks import Knowledge, Recipe, answering, hostile_clients, wanted
+from hawthorn.client.forest import refuse_other_attacks
+from hawthorn.client.metrics import judged, predictions
 from hawthorn.client.tasks import Task, find_task, partition
-from hawthorn.client.training import arrays_of, evaluate, load_arrays
+from hawthorn.client.tasks.examples import Floats, Labels
+from hawthorn.client.training import arrays_of, load_arrays, logits
 from hawthorn.server.audit import RunAudit
 from hawthorn.server.settings import Settings
 from hawthorn.strategies import Defense, RobustStrategy, RoundRecord, SettingError
@@ -21,6 +27,9 @@ from hawthorn.strategies import Defense, RobustStrategy, RoundRecord, SettingErr
 from .collusion import Collusion, SimulatedGrid, State
 from .collusion import Floats as Updates
 from .engine import on_engine, train_config
+
+Figures = dict[str, float]
+"""What a model is worth by its metrics."""
 
 Watch = Callable[["Run"], None]
 """Called before the first round of a run and after each."""
@@ -34,12 +43,22 @@ class Run:
     """
 
     name: str
-    accuracy: list[float] = field(default_factory=list[float])
-    worst_class_recall: list[float] = field(default_factory=list[float])
+    figures: list[Figures] = field(default_factory=list["Figures"])
     attack_success: list[float | None] = field(default_factory=list["float | None"])
     records: list[RoundRecord] = field(default_factory=list[RoundRecord])
     seconds: float = 0.0
+    training_seconds: float = 0.0
     stopped: str | None = None
+
+    @property
+    def accuracy(self) -> list[float]:
+        """The share of right answers on the test examples after each round."""
+        return [figures["accuracy"] for figures in self.figures]
+
+    @property
+    def worst_class_recall(self) -> list[float]:
+        """That share of the class that fares worst."""
+        return [figures["worst_class_recall"] for figures in self.figures]
 
 
 @dataclass(frozen=True)
@@ -62,7 +81,7 @@ class Federation:
         partition(settings.partition, task.train.y, settings.clients, settings.seed, task.groups)
         recipe = Recipe.parse(settings.attack) if settings.hostile else None
         if recipe:
-            recipe.check(task, settings.clients, settings.hostile)
+            check_attack(recipe, task, settings)
         hostile = hostile_clients(settings.clients, settings.hostile, settings.seed)
         return cls(settings, defense, task, recipe, hostile)
 
@@ -101,7 +120,7 @@ class Federation:
                 grid=simulated,
                 initial_arrays=arrays_of(self.task.model(self.settings.seed)),
                 num_rounds=self.settings.rounds,
-                train_config=train_config(settings, nodes),
+                train_config=train_config(name, settings, nodes),
                 evaluate_fn=self._evaluation(run, watch),
             )
         except Exception as error:  # an undefended server may die of what it is sent: that is a result
@@ -118,7 +137,8 @@ class Federation:
         def collude(honest: Updates, own: Updates, knowledge: Knowledge) -> tuple[Updates, State]:
             if not recipe.active(knowledge.round):
                 return own, knowledge.state
-            rng = np.random.default_rng([self.settings.seed, 5, knowledge.round])
+            first = sorted(self.hostile)[knowledge.members[0]]
+            rng = stream(self.settings.seed, first, "lie", knowledge.round)
             return recipe.attacked(own, replace(knowledge, rng=rng, defense=defense), honest)
 
         return collude
@@ -128,7 +148,8 @@ class Federation:
         return recipe.replied(reply) if recipe.active(number) else [reply]
 
     def _strategy(self, run: Run, nodes: Sequence[int]) -> Strategy:
-        plain = FedAvg(fraction_evaluate=0.0, min_train_nodes=1, min_available_nodes=1)
+        share = self.settings.fraction_train
+        plain = FedAvg(fraction_train=share, fraction_evaluate=0.0, min_train_nodes=1, min_available_nodes=1)
         if run.name != "defended":
             return plain
 
@@ -141,6 +162,20 @@ class Federation:
         memory, spool = self.settings.memory or None, self.settings.spool or None
         return RobustStrategy(plain, self.defense, observers=[observer], memory=memory, spool=spool)
 
+    def judged(self, run: Run, answers: Callable[[Floats], npt.NDArray[Any]]) -> None:
+        """Add to a run what a model is worth that gives these answers `(N, C)` to the examples it is asked about."""
+        run.figures.append(judged(self.task, answers(self.task.test.x)).figures)
+        success = None
+        if self.wish is not None:
+            x, labels = self.wish
+            success = float((predictions(answers(x)) == labels).mean())
+        run.attack_success.append(success)
+
+    @cached_property
+    def wish(self) -> tuple[Floats, Labels] | None:
+        """The examples by which an attack's success is measured, and what it wants of them; None without a wish."""
+        return wanted(self.recipe, self.task.test, self.task) if self.recipe else None
+
     def _evaluation(self, run: Run, watch: Watch) -> Callable[[int, ArrayRecord], MetricRecord | None]:
         model = self.task.model(self.settings.seed)
         started = time.perf_counter()
@@ -148,18 +183,21 @@ class Federation:
         def evaluation(server_round: int, arrays: ArrayRecord) -> MetricRecord | None:
             if server_round:
                 load_arrays(model, arrays)
-                metrics = evaluate(model, self.task.test)
-                success = attack_success(self.recipe, model, self.task.test, self.task) if self.recipe else None
-                run.accuracy.append(metrics.accuracy)
-                run.worst_class_recall.append(metrics.worst_class_recall)
-                run.attack_success.append(success)
+                self.judged(run, lambda x: logits(model, x).numpy())
                 run.seconds = time.perf_counter() - started
                 if self.audit and run.name == "defended":
-                    found = {"accuracy": metrics.accuracy, "worst-class-recall": metrics.worst_class_recall}
+                    found = {name.replace("_", "-"): value for name, value in run.figures[-1].items()}
+                    success = run.attack_success[-1]
                     self.audit.evaluated(server_round, found | ({} if success is None else {"attack-success": success}))
             watch(run)
 
         return evaluation
+
+
+def check_attack(recipe: Recipe, task: Task, settings: Settings) -> None:
+    """Raise `SettingError` if the attack cannot be carried out on this task in this federation."""
+    recipe.check(task, settings.clients, settings.hostile)
+    refuse_other_attacks(task, recipe.calls)
 
 
 def _by_partition(record: RoundRecord, nodes: Sequence[int]) -> RoundRecord:

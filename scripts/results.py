@@ -31,6 +31,11 @@ class Contribution:
     reason: str
     refused: bool = False
 
+    @property
+    def anomaly(self) -> float:
+        """How bad it looked; a reply that admission refused looked worse than any that could be scored."""
+        return 2.0 if self.p_value is None else 1.0 - self.p_value
+
 
 @dataclass(frozen=True)
 class ClientRecord:
@@ -57,7 +62,7 @@ class Results:
     @classmethod
     def of(cls, federation: Federation, engine: str, runs: dict[str, Run]) -> Results:
         """The results of the `runs`."""
-        found = _contributions(runs["defended"], federation.hostile)
+        found = contributions(runs["defended"], federation.hostile)
         return cls(
             federation=federation,
             engine=engine,
@@ -66,8 +71,7 @@ class Results:
             detection=detection(
                 hostile=[reply.hostile for reply in found],
                 rejected=[not reply.accepted for reply in found],
-                # A reply that admission refused looked worse than any that could be scored.
-                anomaly=[2.0 if reply.p_value is None else 1.0 - reply.p_value for reply in found],
+                anomaly=[reply.anomaly for reply in found],
             ),
         )
 
@@ -156,7 +160,8 @@ def _kind(rejection: Contribution) -> str:
     return ", ".join(name for name in rejection.scores if name in rejection.reason) or rejection.reason.split(":")[0]
 
 
-def _contributions(run: Run, hostile: frozenset[int]) -> tuple[Contribution, ...]:
+def contributions(run: Run, hostile: frozenset[int]) -> tuple[Contribution, ...]:
+    """Every reply of a defended run, in the order of rounds and clients."""
     found: list[Contribution] = []
     for record in run.records:
         for client, verdict in record.verdicts.items():

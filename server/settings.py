@@ -17,7 +17,18 @@ from hawthorn.strategies.contract import attackers, hostile_count, nearest
 from hawthorn.strategies.updates import byte_count
 
 from .inner import inner_strategy
-from .kinds import Kind, Scalar, count_or_part, count_or_share, function_name, number, text, tolerated, whole, writable_directory
+from .kinds import (
+    Kind,
+    Scalar,
+    count_or_part,
+    count_or_share,
+    function_name,
+    number,
+    text,
+    tolerated,
+    whole,
+    writable_directory,
+)
 
 
 @dataclass(frozen=True)
@@ -94,6 +105,11 @@ class Settings:
     learning_rate: float = setting(0.1, number(least=0, above=True), "learning rate of the clients")
     momentum: float = setting(
         0.0, number(least=0, most=0.999), "momentum of the clients' training, from nothing in each round"
+    )
+    client_momentum: float = setting(
+        0.0,
+        number(least=0, most=0.999),
+        "share of its updates before in what a client sends: m = share * m + (1 - share) * update, round by round",
     )
     fraction_train: float = setting(1.0, number(least=0, most=1, above=True), "share of the nodes that train per round")
     fraction_evaluate: float = setting(1.0, number(least=0, most=1), "share of the nodes that evaluate after a round")

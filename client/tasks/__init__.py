@@ -5,6 +5,6 @@ One file per task; `find_task` reads one by name, `partition` gives every client
 
 from .examples import Examples, Task
 from .partition import partition
-from .registry import TASKS, find_task
+from .registry import TASKS, file_of, find_task
 
-__all__ = ["TASKS", "Examples", "Task", "find_task", "partition"]
+__all__ = ["TASKS", "Examples", "Task", "file_of", "find_task", "partition"]

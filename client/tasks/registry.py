@@ -63,6 +63,12 @@ def find_task(name: str, data: str | Path | None = None) -> Task:
     return _built(str(call), path, path.stat().st_mtime_ns)
 
 
+def file_of(name: str, data: str | Path | None = None) -> Path | None:
+    """The file that the task called `name` is read from; None if it brings its own data. Raises `SettingError`."""
+    call = _call(name)
+    return data_file(call.name, data) if _reads_a_file(call.name) else None
+
+
 def _call(name: str) -> Call:
     """The task's name and options; raises `SettingError` for unknown ones."""
     try:

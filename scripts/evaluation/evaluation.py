@@ -1,0 +1,111 @@
+"""An evaluation: its cells worked off, and everything that they say, as plain data."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from hawthorn.strategies import SettingError
+from rich.console import Console
+
+from .cell import Cell, Result
+from .grid import Grid
+from .store import Store
+from .summary import Entry, Standing, entries, standings
+from .terminal import Progressing
+from .work import results
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """A grid with the results of its cells by key, and why some have none."""
+
+    grid: Grid
+    cells: tuple[Cell, ...]
+    results: Mapping[str, Result]
+    failed: Mapping[str, str]
+
+    @cached_property
+    def entries(self) -> tuple[Entry, ...]:
+        """Every defense under every attack."""
+        return entries(self.cells, self.results)
+
+    @cached_property
+    def standings(self) -> tuple[Standing, ...]:
+        """Every defense, the one that loses least in its worst case first."""
+        return standings(self.entries)
+
+    def document(self) -> dict[str, Any]:
+        """All of it: numbers, text and None. Standings name their entries by the place in `entries`."""
+        places = {id(entry): place for place, entry in enumerate(self.entries)}
+
+        def place(entry: Entry | None) -> int | None:
+            return None if entry is None else places[id(entry)]
+
+        return {
+            "grid": {name: list(values) for name, values in self.grid.axes.items()},
+            "standings": [
+                {
+                    "scenario": dict(one.scenario),
+                    "hostile": one.hostile,
+                    "defense": one.defense,
+                    "worst": place(one.worst),
+                    "fooled": place(one.fooled),
+                    "peace": place(one.peace),
+                    "detection": dict(one.detection),
+                    "seconds": one.seconds,
+                }
+                for one in self.standings
+            ],
+            "entries": [asdict(entry) | {"scenario": dict(entry.scenario)} for entry in self.entries],
+            "cells": {
+                cell.key: {"config": cell.config, "data": cell.settings.data, "result": self.results[cell.key]}
+                for cell in self.cells
+                if cell.key in self.results
+            },
+            "failed": [
+                {
+                    "key": cell.key,
+                    "config": cell.config,
+                    "data": cell.settings.data,
+                    "reason": self.failed[cell.key],
+                }
+                for cell in self.cells
+                if cell.key in self.failed
+            ],
+        }
+
+    def json(self) -> str:
+        """The document as text."""
+        return json.dumps(self.document(), indent=1, allow_nan=False)
+
+
+def evaluated(grid: Grid, store: Path, *, workers: int, ray: str, aside: Console) -> Evaluation:
+    """The evaluation of a grid, every cell checked before the first one runs; progress is told on `aside`."""
+    from .run import federation_of  # torch and Flower are for whoever runs something
+
+    cells = grid.cells()
+    for cell in cells:
+        try:
+            federation_of(cell)
+        except SettingError as error:
+            raise SettingError(f"{_place(cell)}: {error}") from error
+    for remark in dict.fromkeys(cell.settings.remark for cell in cells if cell.run == "defended"):
+        if remark:
+            aside.print(remark, style="yellow", highlight=False, markup=False)
+    with Store(store) as kept, Progressing(aside, len(cells)) as progress:
+        reached, failed = results(cells, kept, workers=workers or _cores(), ray=ray, watch=progress.after)
+    return Evaluation(grid, cells, reached, failed)
+
+
+def _place(cell: Cell) -> str:
+    return f"{cell.settings.task}, {cell.settings.attack or 'no attack'}, {cell.run}"
+
+
+def _cores() -> int:
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
