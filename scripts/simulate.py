@@ -32,9 +32,7 @@ def simulate(
     ] = "digits",
     data: Annotated[
         str,
-        typer.Option(
-            help="File with x_train, y_train, x_test, y_test, or folder with TASK.npz.", rich_help_panel=DATA
-        ),
+        typer.Option(help="File with x_train, y_train, x_test, y_test, or folder with TASK.npz.", rich_help_panel=DATA),
     ] = "",
     partition: Annotated[
         str,
