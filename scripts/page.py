@@ -22,7 +22,9 @@ def page(title: str, body: str, plots: Mapping[str, Any], footer: str) -> str:
         title=escape(title),
         body=body,
         footer=escape(footer),
-        plots=json.dumps(plots).replace("<", "\\u003c"),  # so that no text in it can end the script element
+        plots=json.dumps(plots, separators=(",", ":")).replace(
+            "<", "\\u003c"
+        ),  # so that no text in it can end the script element
         plotly=str(get_plotlyjs()),
     )
 
