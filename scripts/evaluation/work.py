@@ -21,12 +21,18 @@ TRIES = 2  # a cell whose worker died with it gets another one: the machine may 
 
 
 def results(
-    cells: Sequence[Cell], store: Store, *, workers: int, ray: str = "", watch: Callable[[Done | None], None]
+    cells: Sequence[Cell],
+    store: Store,
+    *,
+    workers: int | Processes,
+    ray: str = "",
+    watch: Callable[[Done | None], None],
 ) -> tuple[dict[str, Result], dict[str, str]]:
     """The results of all cells by their keys, and why some have none.
 
     What the store holds is not run again. `watch` is called with None for each of these, and with each cell that ends.
-    `ray` is the address of a cluster, "local" for one of its own; empty for `workers` processes.
+    `ray` is the address of a cluster, "local" for one of its own; empty for `workers` processes, or for some that are
+    kept for the next cells.
     """
     reached = store.found(cells)
     failed: dict[str, str] = {}
@@ -58,22 +64,39 @@ def worked(cell: Cell) -> tuple[Result | str, float]:
         return f"{type(error).__name__}: {error}", time.perf_counter() - start
 
 
-def _in_processes(cells: Sequence[Cell], workers: int) -> Iterator[Done]:
-    if workers == 1:
-        for cell in cells:
-            yield cell, *worked(cell)
-        return
-    tries = dict.fromkeys((cell.key for cell in cells), TRIES)
-    waiting = list(cells)
-    while waiting:
-        # spawned, because threads of numerical libraries do not survive a fork
-        with ProcessPoolExecutor(workers, multiprocessing.get_context("spawn"), initializer=_alone) as pool:
+class Processes:
+    """Worker processes of this machine: started when there is work, and kept for more of it until the `with` ends."""
+
+    def __init__(self, count: int) -> None:
+        self._count = count
+        self._pool: ProcessPoolExecutor | None = None
+
+    def __enter__(self) -> Processes:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._end()
+
+    def done(self, cells: Sequence[Cell]) -> Iterator[Done]:
+        """The cells as they end; one worker alone is this process."""
+        if self._count == 1:
+            for cell in cells:
+                yield cell, *worked(cell)
+            return
+        tries = dict.fromkeys((cell.key for cell in cells), TRIES)
+        waiting = list(cells)
+        while waiting:
+            pool = self._started()
             running: dict[Future[tuple[Result | str, float]], Cell] = {}
             broken = False
             while (waiting and not broken) or running:
-                while waiting and not broken and len(running) <= workers:  # few, so that a broken pool loses few
-                    cell = waiting.pop(0)
-                    running[pool.submit(worked, cell)] = cell
+                while waiting and not broken and len(running) <= self._count:  # few, so that a broken pool loses few
+                    try:
+                        running[pool.submit(worked, waiting[0])] = waiting[0]
+                    except BrokenProcessPool:  # a worker died while there was no work
+                        broken = True
+                    else:
+                        del waiting[0]
                 ended, _ = wait(running, return_when=FIRST_COMPLETED)
                 for future in ended:
                     cell = running.pop(future)
@@ -86,6 +109,28 @@ def _in_processes(cells: Sequence[Cell], workers: int) -> Iterator[Done]:
                             waiting.append(cell)
                         else:
                             yield cell, "the worker died twice, perhaps for want of memory", 0.0
+            if broken:
+                self._end()
+
+    def _started(self) -> ProcessPoolExecutor:
+        if self._pool is None:
+            # spawned, because threads of numerical libraries do not survive a fork
+            context = multiprocessing.get_context("spawn")
+            self._pool = ProcessPoolExecutor(self._count, context, initializer=_alone)
+        return self._pool
+
+    def _end(self) -> None:
+        if self._pool is not None:
+            self._pool.shutdown()
+            self._pool = None
+
+
+def _in_processes(cells: Sequence[Cell], workers: int | Processes) -> Iterator[Done]:
+    if isinstance(workers, Processes):
+        yield from workers.done(cells)
+        return
+    with Processes(workers) as own:
+        yield from own.done(cells)
 
 
 def _alone() -> None:
