@@ -86,10 +86,9 @@ def descended_together(
 
     `model` lends its structure, and must be used by nobody else meanwhile.
     """
-    names = [name for name, _ in model.named_parameters()]
     parts = list(_parts(model, rows))
     descent = Descent(parts, jobs[0].training)
-    differentiated: Gradients = vmap(grad_and_value(partial(_weighted, model, names, loss)))
+    gradients_of = differentiated(model, loss)
     sums = torch.zeros(len(jobs), dtype=torch.float64, device=rows.device)
     drawn = [list(job.batches()) for job in jobs]
     data = [(torch.from_numpy(job.examples.x), torch.from_numpy(job.examples.y)) for job in jobs]
@@ -98,13 +97,19 @@ def descended_together(
         while len(drawn[active - 1]) <= step:
             active -= 1
         descent.go_on(active)
-        x, y, weights = _batch(data[:active], [own[step] for own in drawn[:active]])
+        x, y, weights = step_batch(data[:active], [own[step] for own in drawn[:active]])
         batch = (tensor.to(rows.device) for tensor in (x, y, weights))
-        gradients, values = differentiated(tuple(descent.parameters), *batch)
+        gradients, values = gradients_of(tuple(descent.parameters), *batch)
         descent.step(gradients)
         sums[:active] += values
     with np.errstate(invalid="ignore"):  # without a step there is no loss
         return sums.cpu().numpy() / [len(own) for own in drawn]
+
+
+def differentiated(model: torch.nn.Module, loss: Loss) -> Gradients:
+    """The function that differentiates the loss by the stacked parameters of a model."""
+    names = [name for name, _ in model.named_parameters()]
+    return vmap(grad_and_value(partial(_weighted, model, names, loss)))
 
 
 def _weighted(
@@ -128,7 +133,7 @@ def _parts(model: torch.nn.Module, rows: torch.Tensor) -> Iterator[torch.Tensor]
         start += parameter.numel()
 
 
-def _batch(
+def step_batch(
     data: Sequence[tuple[torch.Tensor, torch.Tensor]], drawn: Sequence[torch.Tensor]
 ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
     """The examples, labels and weights `(k, B, ...)` of a step; what fills up a batch is its own first example."""
@@ -163,7 +168,7 @@ def stackable(
     alone(expected, jobs)
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("error")  # torch warns where it would go one by one itself, and slowly
+            warnings.filterwarnings("error", "There is a performance drop")  # torch would go one by one itself, slowly
             descended_together(model, found, jobs, loss)
     except Exception:  # whatever a model does that cannot be stacked
         return False

@@ -22,11 +22,13 @@ class Subject(StrEnum):
     speed = "speed"
     rounds = "rounds"
     start = "start"
+    training = "training"
 
 
 SUBJECTS = (
     "speed: every rule and pipeline, in reads of the updates. rounds: from Flower replies to the new model. "
-    "start: the first use, compiled and cached. replies: bad replies before every strategy."
+    "start: the first use, compiled and cached. training: a round of simulated clients. "
+    "replies: bad replies before every strategy."
 )
 
 
@@ -65,7 +67,7 @@ def benchmark(
         ),
     ] = None,
 ) -> None:
-    """Measure what the hedge costs (speed, rounds, start) or what it withstands (replies)."""
+    """Measure what the hedge costs (speed, rounds, start, training) or what it withstands (replies)."""
     from rich.console import Console
 
     from .history import append, changes, earlier, runs

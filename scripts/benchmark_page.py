@@ -22,6 +22,10 @@ MEASURES: Mapping[str, Mapping[str, str]] = {
         "memory": "Peak memory beside replies that lie in memory, as a multiple of the updates",
         "streamed": "Peak memory in all, replies made as they are pulled, as a multiple of the updates",
     },
+    "training": {
+        "reads": "Time of a round, as a multiple of the bare training",
+        "median": "Seconds of a round",
+    },
     "start": {"median": "Seconds in a new process"},
 }
 
