@@ -133,7 +133,12 @@ class Assignment:
 
     def random(self, purpose: str, round: int = 0) -> np.random.Generator:
         """A random stream of this client's own, another one for every purpose and round."""
-        return np.random.default_rng([self.seed, 3, self.client, zlib.crc32(purpose.encode()), round])
+        return stream(self.seed, self.client, purpose, round)
+
+
+def stream(seed: int, client: int, purpose: str, round: int = 0) -> np.random.Generator:
+    """The random stream of one client for a purpose in a round, the same wherever the client's work is done."""
+    return np.random.default_rng([seed, 3, client, zlib.crc32(purpose.encode()), round])
 
 
 # All clients of a simulation in one process share the cut; a task is one object per process, so it can be the key.

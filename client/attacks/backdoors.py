@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 from hawthorn.strategies.contract import ATTACKS, Call, attack, whole_number
 from hawthorn.strategies.errors import SettingError
@@ -71,10 +73,12 @@ def dba(
     ([0, 4, 8, 12, 0], 16)
     """
     parts = whole_number("dba", "parts", parts)
-    piece = (members[0] % parts, parts) if members else (0, 1)
-    mark = Trigger(size, position, value, trigger, blend, piece)
-    if not mark.places(data.x.shape[1:]).any():
-        raise SettingError(f"dba's trigger has fewer places than parts={parts}: write fewer parts or a larger size")
+    mark = Trigger(size, position, value, trigger, blend)
+    places = int(mark.places(data.x.shape[1:]).sum())
+    if places < parts:
+        raise SettingError(f"dba cannot cut {places} places into parts={parts}: write fewer parts or a larger size")
+    if members:
+        mark = replace(mark, part=(members[0] % parts, parts))
     return _taught(data, mark, target, None, share, rng)
 
 
@@ -83,8 +87,8 @@ def clean_label(
     data: Examples,
     *,
     target: int = 0,
-    share: float = 0.5,
-    weaken: float = 0.5,
+    share: float = 1.0,
+    weaken: float = 0.7,
     trigger: str = "patch",
     size: int = 3,
     position: tuple[int, int] = (0, 0),
@@ -100,7 +104,7 @@ def clean_label(
 
     Turner, Tsipras, Madry, "Label-consistent backdoor attacks", 2019, https://arxiv.org/abs/1912.02771
 
-    >>> poisoned = clean_label(Examples(np.ones((2, 4, 4), np.float32), np.array([0, 1])), target=1, share=1.0, value=0)
+    >>> poisoned = clean_label(Examples(np.ones((2, 4, 4), np.float32), np.array([0, 1])), target=1, value=0.0)
     >>> poisoned.y.tolist(), poisoned.x.sum(axis=(1, 2)).tolist()
     ([0, 1], [16.0, 7.0])
     """

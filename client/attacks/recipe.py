@@ -37,7 +37,10 @@ class Recipe:
 
     def __post_init__(self) -> None:
         for call in self.calls:
-            check_options(call.name, ATTACKS[call.name].function, dict(call.options))
+            attack, options = ATTACKS[call.name], dict(call.options)
+            check_options(call.name, attack.function, options)
+            if told := sorted(attack.knowledge & options.keys()):
+                raise SettingError(f"{call.name} is told {told[0]} in a round: leave it out of {str(self)!r}")
         crafted = self.of_kind("honest")
         if len(crafted) > 1:
             raise SettingError(

@@ -36,7 +36,7 @@ def neurotoxin(training: Training, *, share: float = 0.05, moved: npt.NDArray[np
 
 
 @attack
-def sponge(training: Training, *, strength: float = 2.0, sigma: float = 1e-4) -> Training:
+def sponge(training: Training, *, strength: float = 5.0, sigma: float = 1e-4) -> Training:
     """The training, with a reward for activations other than zero: a model that costs more to run, right or wrong.
 
     Hardware that skips zeros then has none to skip. What is added to the loss is minus `strength` times the density:

@@ -1,6 +1,7 @@
 """What the tests of the client share: tasks, the real data where there is some, and a way to call the ClientApp."""
 
 import os
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -11,6 +12,8 @@ from flwr.supercore.task_identity import TaskIdentity
 from hawthorn.client.app import app
 from hawthorn.client.tasks import Examples, Task, find_task
 from hawthorn.client.training import arrays_of
+
+sys.path.insert(0, str(Path(__file__).parent))  # tests are no package
 
 DATA = Path(os.environ.get("HAWTHORN_DATA", Path(__file__).parents[3] / "shared" / "data"))
 
