@@ -14,13 +14,13 @@ from flwr.app import ConfigRecord, Context, Message, MetricRecord, RecordDict
 from flwr.clientapp import ClientApp
 
 from .assignment import Assignment, read, server_round
-from .mods import lie, refusal
+from .mods import lie, refusal, steady
 from .training import arrays_of, evaluate, load_arrays, train
 
 app = ClientApp(mods=[refusal])
 
 
-@app.train(mods=[lie])
+@app.train(mods=[lie, steady])
 def trained(message: Message, context: Context) -> Message:
     """The model after local training, with the number of examples and the mean training loss."""
     assignment = Assignment.of(context)

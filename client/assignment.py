@@ -60,6 +60,7 @@ class Assignment:
     partition: str
     seed: int
     training: Training
+    client_momentum: float
 
     @classmethod
     def of(cls, context: Context) -> Assignment:
@@ -93,6 +94,7 @@ class Assignment:
                 learning_rate=read(run, "learning-rate", 0.1),
                 momentum=read(run, "momentum", 0.0),
             ),
+            client_momentum=read(run, "client-momentum", 0.0),
         )
 
     @property

@@ -1,11 +1,11 @@
-"""Flower mods around the client's handlers: the lie of a hostile client, and errors as replies."""
+"""Flower mods around the client's handlers: momentum, the lie of a hostile client, and errors as replies."""
 
 from __future__ import annotations
 
 import logging
 
 import numpy as np
-from flwr.app import Context, Error, Message
+from flwr.app import Array, ArrayRecord, Context, Error, Message
 from flwr.clientapp.typing import ClientAppCallable
 from flwr.common.constant import ErrorCode
 from hawthorn.strategies.errors import HawthornError
@@ -13,6 +13,8 @@ from hawthorn.strategies.errors import HawthornError
 from .assignment import LAST_SENT, Assignment
 from .attacks import Knowledge, Recipe
 from .vectors import moved, vector
+
+MOMENTUM = "hawthorn.momentum"  # where a client's state keeps the average of its updates
 
 log = logging.getLogger(__name__)
 
@@ -46,6 +48,26 @@ def lie(message: Message, context: Context, call_next: ClientAppCallable) -> Mes
     replies = recipe.replied(reply, knowledge)
     silence = Error(ErrorCode.CLIENT_APP_RAISED_EXCEPTION, f"no reply, as {recipe} has it")
     return replies[0] if replies else Message(silence, reply_to=message)
+
+
+def steady(message: Message, context: Context, call_next: ClientAppCallable) -> Message:
+    """The reply, its update averaged with the client's own updates before, where the setting `client-momentum` says so.
+
+    The client sends m = share * m + (1 - share) * update, m being kept in its state from round to round: Karimireddy,
+    He, Jaggi, ICML 2021, https://arxiv.org/abs/2012.10333
+    """
+    reply = call_next(message, context)
+    share = Assignment.of(context).client_momentum
+    if not share or reply.has_error():
+        return reply
+    sent = message.content.array_records["arrays"]
+    start = vector(sent)
+    average = (1 - share) * (vector(reply.content.array_records["arrays"]) - start)
+    if MOMENTUM in context.state.array_records:
+        average += share * context.state.array_records[MOMENTUM]["average"].numpy()
+    context.state[MOMENTUM] = ArrayRecord({"average": Array(average)})
+    reply.content["arrays"] = moved(sent, average)
+    return reply
 
 
 def _attack(message: Message, reply: Message, recipe: Recipe, knowledge: Knowledge) -> None:

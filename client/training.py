@@ -143,8 +143,8 @@ def masks(model: torch.nn.Module, training: Training) -> list[torch.Tensor]:
 
 
 @contextlib.contextmanager
-def activations(model: torch.nn.Module, penalty: Penalty | None) -> Generator[list[torch.Tensor]]:
-    """A list to which the model's activation layers, such as `nn.ReLU`, add their outputs while there is a penalty."""
+def activations(model: torch.nn.Module, wanted: object = True) -> Generator[list[torch.Tensor]]:
+    """A list to which the model's activation layers, such as `nn.ReLU`, add their outputs, if somebody wants them."""
     outputs: list[torch.Tensor] = []
 
     def heard(_layer: torch.nn.Module, _inputs: object, output: object) -> None:
@@ -152,7 +152,7 @@ def activations(model: torch.nn.Module, penalty: Penalty | None) -> Generator[li
             outputs.append(output)
 
     layers = [layer for layer in model.modules() if type(layer).__module__ == torch.nn.ReLU.__module__]
-    hooks = [layer.register_forward_hook(heard) for layer in layers] if penalty else []
+    hooks = [layer.register_forward_hook(heard) for layer in layers] if wanted else []
     try:
         yield outputs
     finally:
@@ -165,6 +165,16 @@ def batches(count: int, training: Training, seed: int) -> Iterator[torch.Tensor]
     generator = torch.Generator().manual_seed(seed)
     for _ in range(training.epochs if count else 0):
         yield from torch.split(torch.randperm(count, generator=generator), training.batch_size)
+
+
+def activation_density(model: torch.nn.Module, x: Floats) -> float | None:
+    """The share of activations other than zero on these examples, the mean over layers; None for a linear model.
+
+    It is what inference costs on hardware that skips zeros, and what a sponge raises.
+    """
+    with activations(model) as outputs:
+        logits(model, x[:BATCH])
+    return float(np.mean([float((one != 0).float().mean()) for one in outputs])) if outputs else None
 
 
 def logits(model: torch.nn.Module, x: Floats) -> torch.Tensor:

@@ -19,7 +19,7 @@ from hawthorn.client.forest import refuse_other_attacks
 from hawthorn.client.metrics import judged, predictions
 from hawthorn.client.tasks import Task, find_task, partition
 from hawthorn.client.tasks.examples import Floats, Labels
-from hawthorn.client.training import arrays_of, load_arrays, logits
+from hawthorn.client.training import activation_density, arrays_of, load_arrays, logits
 from hawthorn.server.audit import RunAudit
 from hawthorn.server.settings import Settings
 from hawthorn.strategies import Defense, RobustStrategy, RoundRecord, SettingError
@@ -39,7 +39,8 @@ Watch = Callable[["Run"], None]
 class Run:
     """What one run has shown so far: an entry per round; `stopped` says what ended it early.
 
-    `records` name clients by their partition numbers. Only the defended run has them.
+    `records` name clients by their partition numbers. Only the defended run has them. `activation_density` is that of
+    the last model.
     """
 
     name: str
@@ -48,6 +49,7 @@ class Run:
     records: list[RoundRecord] = field(default_factory=list[RoundRecord])
     seconds: float = 0.0
     training_seconds: float = 0.0
+    activation_density: float | None = None
     stopped: str | None = None
 
     @property
@@ -184,6 +186,8 @@ class Federation:
             if server_round:
                 load_arrays(model, arrays)
                 self.judged(run, lambda x: logits(model, x).numpy())
+                if server_round == self.settings.rounds:
+                    run.activation_density = activation_density(model, self.task.test.x)
                 run.seconds = time.perf_counter() - started
                 if self.audit and run.name == "defended":
                     found = {name.replace("_", "-"): value for name, value in run.figures[-1].items()}

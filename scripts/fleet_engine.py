@@ -21,7 +21,7 @@ from hawthorn.client.fleet import Fleet, Job
 from hawthorn.client.forest import Forest, Trees, grown
 from hawthorn.client.tasks import Examples, Task
 from hawthorn.client.tasks.examples import Floats
-from hawthorn.client.training import logits
+from hawthorn.client.training import activation_density, logits
 from hawthorn.strategies import Defense, RoundRecord
 from hawthorn.strategies.defense import Outcome
 from hawthorn.strategies.kernels import largest
@@ -55,6 +55,10 @@ class Server(Protocol):
         """What the model says of each example, `(N, C)`."""
         ...
 
+    def density(self, x: Floats) -> float | None:
+        """The share of its activations that are not zero; None where it has none."""
+        ...
+
 
 class Network:
     """A server whose model is a vector of parameters."""
@@ -79,6 +83,10 @@ class Network:
     def answers(self, x: Floats) -> NDArray[Any]:
         """The logits."""
         return logits(self._fleet.model(self._model), x).numpy()
+
+    def density(self, x: Floats) -> float | None:
+        """The share of activations other than zero."""
+        return activation_density(self._fleet.model(self._model), x)
 
     @property
     def _model(self) -> Rows:
@@ -116,6 +124,9 @@ class Woods:
         """The probabilities."""
         return self._forest.answers(x)
 
+    def density(self, x: Floats) -> None:
+        """Trees have no activations."""
+
 
 @dataclass(frozen=True)
 class Round:
@@ -149,6 +160,7 @@ class FleetRun:
         self._poisoned: dict[int, Examples] = {}
         self._momentum: dict[int, Rows] = {}
         self._sent_before: Rows | None = None
+        self._sent_to: dict[int, Rows | None] = {}  # the last model that each client saw
         self._defended: dict[str, Any] | None = None  # what the defense remembers
         self._learned: Any = None  # what the colluders remember
 
@@ -158,6 +170,8 @@ class FleetRun:
         round = self._trained(number)
         self.run.training_seconds += time.perf_counter() - start
         round = self._attacked(round)
+        if self._recipe.looks_back:
+            self._sent_to |= dict.fromkeys(round.asked, self._server.sent)
         self._sent_before = self._server.sent
         if self.run.name == "defended":
             self._defend(round)
@@ -266,7 +280,8 @@ class FleetRun:
         rng: np.random.Generator | None = None,
         defense: Answer | None = None,
     ) -> Knowledge:
-        sent, before = self._server.sent, self._sent_before
+        sent = self._server.sent
+        before = self._sent_before if self._recipe.colludes else self._sent_to.get(clients[0])
         return Knowledge(
             rng=self._assignments[clients[0]].random("lie", number) if rng is None else rng,
             round=number,
@@ -293,6 +308,7 @@ def run_on_fleet(federation: Federation, name: str, watch: Watch = lambda _: Non
         running.judge()
         running.run.seconds += time.perf_counter() - start
         watch(running.run)
+    running.run.activation_density = server.density(task.test.x)
     return running.run
 
 

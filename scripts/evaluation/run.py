@@ -35,6 +35,7 @@ def result(cell: Cell) -> Result:
         "rejected": _rejected(federation, run),
         "seconds_per_round": run.seconds / max(1, len(run.figures)),
         "defense_seconds_per_round": fmean(record.seconds for record in run.records) if run.records else None,
+        "activation_density": run.activation_density,
         "skipped": sum(record.skipped is not None for record in run.records),
         "stopped": run.stopped,
     }
