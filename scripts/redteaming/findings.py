@@ -62,7 +62,7 @@ class Findings:
         told = f"The worst attack by {share} that hawthorn redteam found against {self.defense}"
         if entry is None or entry.gap is None:
             return told
-        half = "" if entry.gap.half is None else f" +- {100 * entry.gap.half:.1f}"
+        half = "" if entry.gap.half is None else f" ± {100 * entry.gap.half:.1f}"
         figure = entry.figure.replace("_", " ")
         return f"{told}: it costs {100 * entry.gap.mean:.1f}{half} % of {figure}, on {entry.gap.seeds} fresh seeds."
 

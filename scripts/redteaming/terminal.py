@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 from rich import box
@@ -12,15 +12,15 @@ from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 from rich.table import Table
 
-from ..evaluation.summary import Entry
+from ..evaluation.summary import Entry, Estimate
 from ..evaluation.terminal import EVERY, told
 
 if TYPE_CHECKING:
     from .findings import Findings
     from .goal import Goal
-    from .space import Candidate
     from .trials import Trial
 
+KNOWN, FOUND = "worst known", "found"
 SHOWN = 12  # families in the ranking; all are in the JSON
 
 
@@ -99,15 +99,19 @@ class Progressing:
 
 def show(findings: Findings, console: Console) -> None:
     """Print what was confirmed, how the worst attack evades the defense, and the families that were tried."""
+
+    def line(text: str, style: str = "") -> None:
+        console.print(text, style=style, highlight=False, markup=False, soft_wrap=True)
+
     console.print(_confirmed(findings))
-    for line in _lines(findings):
-        console.print(line, highlight=False, markup=False, soft_wrap=True)
-    console.print()
+    for text in _remarks(findings):
+        line(text)
+    line("")
     console.print(_families(findings))
     for name, reason in findings.left_out.items():
-        console.print(f"not searched: {name}: {reason}", style="dim", highlight=False, markup=False, soft_wrap=True)
+        line(f"not searched: {name}: {reason}", "dim")
     for key, reason in findings.failed.items():
-        console.print(f"failed: {key}: {reason}", style="red", highlight=False, markup=False, soft_wrap=True)
+        line(f"failed: {key}: {reason}", "red")
 
 
 def _confirmed(findings: Findings) -> Table:
@@ -116,74 +120,78 @@ def _confirmed(findings: Findings) -> Table:
     worst = findings.entry(findings.worst)
     figure = worst.figure.replace("_", " ") if worst else "figure"
     place = f"{settings.task}, {settings.partition}, {settings.clients} clients, {settings.rounds} rounds"
-    table = _table(f"{place}: {findings.defense}\n{figure} on {count} seeds that the search has not seen, %")
-    table.add_column("attack", overflow="fold")
-    for heading in ("hostile", "reached", "honest only", "lost", "wish", "caught", "false alarm", "AUROC"):
+    table = _table(f"{place}\n{findings.defense}\n{figure} on {count} seeds that the search has not seen, %")
+    rows = [("nobody attacks", None, True), (KNOWN, findings.known, True)]
+    rows += [(FOUND, findings.found, True)] if findings.found else []
+    rows += [("undefended", findings.worst, False)]
+    shown = [(name, candidate, findings.entry(candidate, defended=defended)) for name, candidate, defended in rows]
+    wishes = any(entry is not None and entry.excess is not None for _, _, entry in shown)
+    columns = {heading: tell for heading, tell in COLUMNS.items() if wishes or heading != "wish"}
+    table.add_column("", min_width=14)
+    for heading in columns:
         table.add_column(heading, justify="right", min_width=max(map(len, heading.split())))
-    rows = [("nobody attacks", None, True), ("worst known: ", findings.known, True)]
-    rows += [("found: ", findings.found, True)] if findings.found else []
-    rows += [("worst, undefended: ", findings.worst, False)]
-    for name, candidate, defended in rows:
-        entry = findings.entry(candidate, defended=defended)
-        bold = "bold" if candidate == findings.worst and defended else None
-        table.add_row(name + (escape(candidate.attack) if candidate else ""), *_figures(candidate, entry), style=bold)
+    for name, candidate, entry in shown:
+        figures = ["-" if entry is None else tell(entry) for tell in columns.values()]
+        table.add_row(name, *figures, style="bold" if candidate == findings.worst and name != "undefended" else None)
     return table
 
 
-def _figures(candidate: Candidate | None, entry: Entry | None) -> list[str]:
-    hostile = str(candidate.hostile) if candidate else "0"
-    if entry is None:
-        return [hostile, *["-"] * 7]
-    auroc = "-" if entry.auroc is None else f"{entry.auroc.mean:.2f}"
-    estimates = (entry.final, entry.oracle, entry.gap, entry.excess, entry.recall, entry.false_alarm_rate)
-    final, oracle, gap, excess, recall, alarm = estimates
-    short = [f"{100 * one.mean:.1f}" if one else "-" for one in (final, oracle, recall, alarm)]
-    return [hostile, short[0], short[1], told(gap), told(excess), short[2], short[3], auroc]
+def _mean(estimate: Estimate | None) -> str:
+    return "-" if estimate is None else f"{100 * estimate.mean:.1f}"
 
 
-def _lines(findings: Findings) -> list[str]:
-    """What the tables do not say."""
-    goal = findings.goal
-    lines: list[str] = []
-    what = "of its wish" if goal.wish else "of damage"
+COLUMNS: dict[str, Callable[[Entry], str]] = {
+    "hostile": lambda entry: str(entry.hostile),
+    "reached": lambda entry: _mean(entry.final),
+    "honest only": lambda entry: _mean(entry.oracle),
+    "lost": lambda entry: told(entry.gap),
+    "wish": lambda entry: told(entry.excess),
+    "caught": lambda entry: _mean(entry.recall),
+    "false alarm": lambda entry: _mean(entry.false_alarm_rate),
+    "AUROC": lambda entry: f"{entry.auroc.mean:.2f}" if entry.auroc else "-",
+}
+
+
+def _remarks(findings: Findings) -> list[str]:
+    """What the attacks are, and what the table does not say of them."""
+    what = "of the wish" if findings.goal.wish else "of damage"
+    lines = [f"{KNOWN}: {findings.known.attack}"]
     if findings.found is None:
-        lines.append("no new attack was tried: this is the worst of the known ones")
-    elif findings.worst == findings.known:
-        lines.append(
-            f"the search found nothing worse than the worst known attack ({told(findings.added)} points {what})"
-        )
+        lines.append("no new attack was tried, so the worst is a known one")
     else:
-        lines.append(f"the search added {told(findings.added)} points {what} to the worst known attack")
+        lines.append(f"{FOUND}: {findings.found.attack}")
+        more = f"{told(findings.added)} points {what} more than the worst known attack"
+        if findings.worst == findings.found:
+            lines.append(f"it does {more}")
+        else:
+            lines.append(
+                f"the search found nothing that did more in the runoff; on the fresh seeds its best does {more}"
+            )
     entry = findings.entry(findings.worst)
     if entry is not None and entry.recall is not None:
-        evaded = f"{100 * (1 - entry.recall.mean):.0f} % of what the attackers sent was accepted"
+        evaded = f"of what the attackers sent in the worst attack, {100 * (1 - entry.recall.mean):.0f} % was accepted"
         if entry.auroc is not None:
-            evaded += (
-                f"; the scores tell them from honest clients with an AUROC of {entry.auroc.mean:.2f} (0.5: not at all)"
-            )
+            evaded += f"; scores tell it from honest updates with an AUROC of {entry.auroc.mean:.2f} (0.5: not at all)"
         lines.append(evaded)
     return lines
 
 
 def _families(findings: Findings) -> Table:
     """The families, the one that did most harm first."""
-    goal = findings.goal
-    ranked = findings.families
+    goal, ranked = findings.goal, findings.families
     seeds = f"{len(goal.searching)} seeds" if len(goal.searching) > 1 else "one seed"
-    title = f"families tried, their worst in the search ({seeds}: part of it is luck), %"
-    table = _table(title + (f"; the first {SHOWN} of {len(ranked)}" if len(ranked) > SHOWN else ""))
-    table.add_column("family", overflow="fold")
-    for heading in ("tried", "wish" if goal.wish else "lost", "caught", "hostile"):
+    title = f"families of attacks, by their worst in the search, %\n({seeds}, the best of many: part of it is luck)"
+    table = _table(title + (f"\nthe first {SHOWN} of {len(ranked)}" if len(ranked) > SHOWN else ""))
+    for heading in ("wish" if goal.wish else "lost", "caught", "hostile", "tried"):
         table.add_column(heading, justify="right", min_width=len(heading))
     table.add_column("worst of the family", overflow="fold")
     for trial, count in ranked[:SHOWN]:
         harm = trial.harm(wishing=bool(goal.wish))
         table.add_row(
-            trial.candidate.family,
-            str(count),
             "-" if harm is None else f"{100 * harm:.1f}",
             "-" if trial.recall is None else f"{100 * trial.recall.mean:.0f}",
             str(trial.candidate.hostile),
+            str(count),
             escape(trial.candidate.attack),
         )
     return table
