@@ -2,17 +2,16 @@
 
     updates, losses = Fleet(task, seed=1).trained(sent, jobs)   # (n, d), (n,)
 
-Methods: `one_by_one`, each client's parameters being views into its row of the result, so that nothing is copied and
-every bit is the ClientApp's; `channels_last`, the same with the kernels of convolutions in the order that pooling likes
-best; and `stacked` (`stacking.py`), all clients' parameters being one tensor each. Which is fastest depends on the
-model: `auto` measures it once per machine (`choice.py`).
+Methods: `one_by_one`, in which every bit is the ClientApp's; `channels_last`, the same with the kernels of convolutions
+in the order that pooling likes best; and `stacked` (`stacking.py`), all clients' parameters being one tensor each. Which
+is fastest depends on the model: `auto` measures it once per machine (`choice.py`).
 """
 
 from __future__ import annotations
 
 import contextlib
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import cached_property
 
@@ -61,7 +60,7 @@ class Fleet:
         self.method = method
         self._template = task.model(seed)
         self.initial: Floats = _vector(self._template)
-        self._replicas: list[Replica] = []
+        self._replicas: dict[bool, list[Replica]] = {}  # by whether channels come last
         self._pool: ThreadPoolExecutor | None = None
         self._choice = Choice(task, self._template)
 
@@ -119,9 +118,8 @@ class Fleet:
     def _stackable(self) -> bool:
         """Whether the model can be stacked."""
 
-        def alone(rows: torch.Tensor, jobs: Sequence[Job]) -> None:
-            for row, job in zip(rows, jobs, strict=True):
-                Replica(self.task.model(self.seed), self.task.loss).trained(row, job)
+        def alone(start: torch.Tensor, job: Job, update: torch.Tensor) -> None:
+            Replica(self.task.model(self.seed), self.task.loss).train(start, job, update)
 
         with one_thread():
             return not self._draws and stackable(self.task.model(self.seed), self.task.train, self.task.loss, alone)
@@ -140,60 +138,72 @@ class Fleet:
             for places in left:  # shared by the threads: each takes the next clients
                 if method == "stacked" and not jobs[places[0]].alone:
                     stack = start.repeat(len(places), 1)
-                    losses[places] = descended_together(
-                        replica.model, stack, [jobs[place] for place in places], self.task.loss
-                    )
-                    rows[places] = stack.sub_(start)
+                    stacked = [jobs[place] for place in places]
+                    losses[places] = descended_together(replica.model, stack, stacked, self.task.loss)
+                    for place, own in zip(places, stack, strict=True):
+                        torch.sub(own, start, out=rows[place])
                 else:
-                    row, job = rows[places[0]], jobs[places[0]]
-                    row.copy_(start)
+                    job = jobs[places[0]]
                     with seeded(job.seed) if self._draws else contextlib.nullcontext():
-                        losses[places] = replica.trained(row, job, channels_last=method == "channels_last")
-                    row.sub_(start)
+                        losses[places] = replica.train(start, job, rows[places[0]])
 
         # what layers such as dropout draw comes from torch's only generator: such clients must take turns
         threads = 1 if self._draws else max(1, min(threads, len(units)))
-        while len(self._replicas) < threads:
-            self._replicas.append(Replica(self.task.model(self.seed).to(self.device), self.task.loss))
+        last = method == "channels_last"
+        replicas = self._replicas.setdefault(last, [])
+        while len(replicas) < threads:
+            model = self.task.model(self.seed).to(self.device)
+            replicas.append(Replica(model, self.task.loss, channels_last=last))
         with one_thread():  # around the pool, too: MKL knows only one number of threads, for all that call it
             if threads == 1:
-                work(self._replicas[0])
+                work(replicas[0])
             else:
                 self._pool = self._pool or ThreadPoolExecutor(self.threads, "fleet", torch.set_num_threads, (1,))
-                for _ in self._pool.map(work, self._replicas[:threads]):
+                for _ in self._pool.map(work, replicas[:threads]):
                     pass
         return losses
 
 
 class Replica:
-    """A model whose parameters and buffers are views into whichever row it trains."""
+    """A model for one thread, its parameters and buffers being views into one vector `(d,)`, which stays in the cache.
 
-    def __init__(self, model: torch.nn.Module, loss: Loss) -> None:
+    With `channels_last` the kernels of convolutions lie elsewhere, in the other order.
+    """
+
+    def __init__(self, model: torch.nn.Module, loss: Loss, *, channels_last: bool = False) -> None:
         self.model = model
         self.loss = loss
         entries = model.state_dict(keep_vars=True)
         self.counters = {name: entry.clone() for name, entry in entries.items() if not entry.is_floating_point()}
         self.entries = [entry for entry in entries.values() if entry.is_floating_point()]
-
-    def trained(self, row: torch.Tensor, job: Job, *, channels_last: bool = False) -> float:
-        """The mean loss of training that turns the row, the model as it was sent, into the trained one."""
-        parts = list(self._parts(row))
-        for entry, part in zip(self.entries, parts, strict=True):
+        self.vector = torch.cat([entry.detach().flatten() for entry in self.entries])
+        sizes = [entry.numel() for entry in self.entries]
+        self.parts = [
+            part.view(entry.shape) for entry, part in zip(self.entries, torch.split(self.vector, sizes), strict=True)
+        ]
+        for entry, part in zip(self.entries, self.parts, strict=True):
             last = channels_last and part.ndim == 4
             entry.data = part.contiguous(memory_format=torch.channels_last) if last else part
+        elsewhere = [
+            (entry.detach(), part)
+            for entry, part in zip(self.entries, self.parts, strict=True)
+            if entry.data_ptr() != part.data_ptr()
+        ]
+        self.reordered = [(entry, part) for entry, part in elsewhere if not entry.is_contiguous()]
+        self.elsewhere = elsewhere  # these, and the first places of what has two names, which is in the vector twice
+
+    def train(self, start: torch.Tensor, job: Job, update: torch.Tensor) -> float:
+        """The mean loss of training from `start` `(d,)`; what it moves is written to `update` `(d,)`."""
+        self.vector.copy_(start)
+        for entry, part in self.reordered:
+            entry.copy_(part)
         if self.counters:
             self.model.load_state_dict(self.counters, strict=False)
         loss = descended(self.model, job.examples, job.training, seed=job.seed, loss=self.loss)
-        for entry, part in zip(self.entries, parts, strict=True):
-            if entry.data_ptr() != part.data_ptr():  # in another order, or in the row twice, by two names
-                part.copy_(entry.detach())
+        for entry, part in self.elsewhere:
+            part.copy_(entry)
+        torch.sub(self.vector, start, out=update)
         return loss
-
-    def _parts(self, row: torch.Tensor) -> Iterator[torch.Tensor]:
-        start = 0
-        for entry in self.entries:
-            yield row[start : start + entry.numel()].view(entry.shape)
-            start += entry.numel()
 
 
 def _vector(model: torch.nn.Module) -> Floats:
