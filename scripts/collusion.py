@@ -117,7 +117,8 @@ class SimulatedGrid(Grid):
         for name, answers in replies.items():
             if nodes[name] in self._hostile:
                 found = [lie for reply in answers for lie in self._forge(reply, number)]
-                forged[name] = found or [_silence(answers[0])]
+                heard = any(lie.metadata.src_node_id == nodes[name] for lie in found)
+                forged[name] = found if heard else [*found, _silence(answers[0])]
         return forged
 
     def _collude_in(

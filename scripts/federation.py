@@ -210,7 +210,8 @@ def _by_partition(record: RoundRecord, nodes: Sequence[int]) -> RoundRecord:
     return replace(
         record,
         verdicts={clients[node]: verdict for node, verdict in record.verdicts.items()},
-        refused={clients[node]: reason for node, reason in record.refused.items()},
+        # a sender that a hostile client made up is no client
+        refused={clients[node]: reason for node, reason in record.refused.items() if node in clients},
     )
 
 

@@ -51,9 +51,10 @@ class StreamingGrid(Grid):
         while waiting and (deadline is None or time.monotonic() < deadline):
             arrived = False
             for name in list(waiting):
-                for reply in self._pulled(waiting[name]):
+                asked = waiting[name]
+                for reply in self._pulled(asked):  # several can lie there
                     arrived = True
-                    if _is_final(reply, waiting[name]):
+                    if _is_final(reply, asked):
                         waiting.pop(name, None)
                     yield reply
                     del reply  # the next one must not arrive beside it

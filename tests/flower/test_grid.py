@@ -159,6 +159,21 @@ def test_an_impostors_reply_does_not_end_the_wait_for_the_client():
     assert set(strategy.last_round.refused) == {666}
 
 
+def test_two_replies_pulled_at_once_are_both_handed_on():
+    class Twice(Lazy):
+        """Node 104 answers twice, and both answers lie there when the grid looks."""
+
+        def pull_messages(self, message_ids):
+            replies = super().pull_messages(message_ids)
+            return [other for one in replies for other in ([one, one] if one.metadata.src_node_id == 104 else [one])]
+
+    replies = StreamingGrid(Twice(honest, 5)).send_and_receive(messages_to(grid := Twice(honest, 5)))
+    assert sources(replies) == [101, 102, 103, 104, 104, 105]
+    strategy = RobustStrategy(FedAvg(), MEDIAN)
+    strategy.start(grid, sent_model(), num_rounds=1, timeout=60)
+    assert len(strategy.last_round.verdicts) == 5
+
+
 def test_nothing_sent_is_nothing_received():
     assert list(StreamingGrid(InProcessGrid(honest, 3)).send_and_receive([])) == []
 
