@@ -14,6 +14,7 @@ import tempfile
 import urllib.request
 import zipfile
 from collections.abc import Callable
+from http.client import HTTPException
 from pathlib import Path
 from typing import Any
 
@@ -57,11 +58,10 @@ def downloaded(name: str, folder: Path, source: Callable[[], Arrays] | None = No
     try:
         arrays = (source or SOURCES[name])()
         folder.mkdir(parents=True, exist_ok=True)
-        handle, written = tempfile.mkstemp(suffix=".npz", dir=folder)
-        with os.fdopen(handle, "wb") as stream:
-            np.savez_compressed(stream, allow_pickle=False, **arrays)
-        os.replace(written, path)  # whoever fetches the same file meanwhile is not disturbed
-    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
+        with tempfile.TemporaryDirectory(dir=folder) as beside:
+            np.savez_compressed(Path(beside) / path.name, allow_pickle=False, **arrays)
+            os.replace(Path(beside) / path.name, path)  # whoever fetches the same file meanwhile is not disturbed
+    except (OSError, HTTPException, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
         raise SettingError(
             f"task {name!r} needs {name}.npz, which cannot be downloaded ({type(error).__name__}: {error}): put a file "
             f"with {ARRAYS[name]} into {folder}, or into the folder that HAWTHORN_DATA names, or write its path as data"

@@ -82,6 +82,7 @@ WRONG = [
     ({"task": ""}, "task must be a task such as 'digits'"),
     ({"task": 3}, "task must be a task such as 'digits'"),
     ({"task": "npz"}, "write data="),
+    ({"task": "npz(train=500)"}, "write data="),
     ({"tolerated": "many"}, "tolerated must be a count such as 3, or a share below 0.5 such as 0.2, got 'many'"),
     ({"tolerated": 0.5}, "tolerated: f must be"),
     ({"tolerated": "-1"}, "tolerated: f must be"),
