@@ -1,0 +1,255 @@
+import json
+import sqlite3
+from collections.abc import Callable
+from dataclasses import replace
+from io import StringIO
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hawthorn.client.attacks import Recipe, wanted
+from hawthorn.client.tasks import Task, find_task
+from hawthorn.scripts.evaluation import work
+from hawthorn.scripts.evaluation.catalog import CATALOG
+from hawthorn.scripts.evaluation.grid import Grid
+from hawthorn.scripts.redteaming.campaign import redteamed
+from hawthorn.scripts.redteaming.findings import Findings
+from hawthorn.scripts.redteaming.goal import Goal
+from hawthorn.scripts.redteaming.search import searched
+from hawthorn.scripts.redteaming.space import EXCLUDED, LESSONS, OPTIONS, Candidate, Choice, Factor, Space
+from hawthorn.scripts.redteaming.spec import toml
+from hawthorn.scripts.redteaming.terminal import Progressing, show
+from hawthorn.scripts.redteaming.trials import Trial
+from hawthorn.strategies.contract import ATTACKS, Call
+from program import Ended
+from rich.console import Console
+
+SPACE = Space(clients=10, classes=10, rounds=20, least=1, most=3)
+FEDERATION = {"clients": 7, "rounds": 3, "local-steps": 3, "tolerated": "2", "defense": "mean; policy=none"}
+GOAL = Goal(FEDERATION, trials=8, search_seeds=1, confirm_seeds=2)
+
+
+@pytest.fixture(scope="module")
+def digits() -> Task:
+    return find_task("digits")
+
+
+def drawn(space: Space, count: int) -> list[Candidate]:
+    """Candidates drawn at random, each attack and option as likely as any other."""
+    rng = np.random.default_rng(1)
+
+    def draw(_: str, domain):
+        if isinstance(domain, Choice):
+            return domain.values[rng.integers(len(domain.values))]
+        if isinstance(domain, Factor):
+            return float(np.exp(rng.uniform(np.log(domain.low), np.log(domain.high))))
+        return int(rng.integers(domain.low, domain.high + 1))
+
+    return [space.candidate(draw) for _ in range(count)]
+
+
+def names(candidate: Candidate) -> list[str]:
+    return [call.name for call in Recipe.parse(candidate.attack).calls]
+
+
+def test_every_attack_there_is_is_searched_or_left_out_with_a_reason():
+    found = {name for candidate in drawn(SPACE, 2000) for name in names(candidate)}
+    assert found | set(EXCLUDED) == set(ATTACKS)
+    assert not found & set(EXCLUDED)
+    assert all(EXCLUDED.values())
+
+
+def test_every_option_that_is_searched_is_one_of_its_attack():
+    for name, options in OPTIONS.items():
+        assert set(options) <= set(ATTACKS[name].options), name
+
+
+@pytest.mark.parametrize("task", ["digits", "breast_cancer"])
+def test_what_is_drawn_can_be_carried_out(task: str):
+    task_ = find_task(task)
+    space = replace(SPACE, classes=task_.classes)
+    for candidate in drawn(space, 300):
+        Recipe.parse(candidate.attack).check(task_, space.clients, candidate.hostile)
+        assert 1 <= candidate.hostile <= 3
+
+
+@pytest.mark.parametrize("attack", CATALOG)
+def test_the_search_is_told_of_every_known_attack_that_it_could_find(attack: str):
+    parameters = SPACE.parameters(Candidate(attack, 3))
+    if set(names(Candidate(attack, 3))) & set(EXCLUDED):
+        assert parameters is None
+        return
+    assert parameters is not None
+    assert all(domain.holds(value) for domain, value in parameters.values())
+    again = SPACE.candidate(lambda name, _: parameters[name][1])
+    for call, made in zip(Recipe.parse(attack).calls, Recipe.parse(again.attack).calls, strict=True):
+        assert call.name == made.name
+        assert set(call.options) <= set(made.options)
+        # what the recipe leaves open is what the attack does by default
+        usual = {option: value for option, value in ATTACKS[made.name].options.items() if value is not None}
+        opened = dict(made.options).keys() - dict(call.options).keys()
+        assert all(dict(made.options)[option] == usual[option] for option in opened & usual.keys())
+
+
+@pytest.mark.parametrize("wish", [None, Call("targeted_flip", (("source", 7), ("target", 1)))], ids=["any", "one"])
+def test_whoever_searches_for_a_wish_tries_only_attacks_that_have_it(wish: Call | None, digits: Task):
+    space = SPACE.wishing_for(wish)
+    for candidate in drawn(space, 200):
+        recipe = Recipe.parse(candidate.attack)
+        assert wanted(recipe, digits.test, digits) is not None
+        if wish:
+            (lesson,) = (call for call in recipe.calls if call.name in LESSONS)
+            assert lesson.name == "targeted_flip"
+            assert set(wish.options) <= set(lesson.options)
+    known = replace(GOAL, wish=str(wish or "any")).known()
+    assert all(wanted(Recipe.parse(one.attack), digits.test, digits) is not None for one in known)
+    assert any("model_replacement" in one.attack for one in known)
+
+
+def weakness(candidate: Candidate) -> float:
+    """The harm to an imagined defense that falls for inner products, most for those near 0.3."""
+    (first, *_) = Recipe.parse(candidate.attack).calls
+    epsilon = dict(first.options).get("epsilon", 3.0) if first.name == "ipm" else None
+    return 0.0 if epsilon is None else 1 / (1 + abs(np.log(epsilon / 0.3))) * candidate.hostile / 3
+
+
+def trial(candidate: Candidate) -> Trial:
+    return Trial(candidate, (weakness(candidate),), (None,), None, None, None)
+
+
+def search(**options: int) -> list[Trial]:
+    known = [trial(Candidate(attack, 3)) for attack in CATALOG]
+    given = {"trials": 60, "batch": 4, "seed": 1} | options
+    return searched(
+        SPACE,
+        lambda candidates: [trial(one) for one in candidates],
+        lambda one: one.harm(wishing=False),
+        known,
+        **given,
+    )
+
+
+def test_the_search_closes_in_on_the_weakness_of_a_defense():
+    best = max(weakness(one.candidate) for one in search())
+    assert best > 0.85
+    assert best > max(weakness(Candidate(attack, 3)) for attack in CATALOG)
+
+
+def test_a_search_tries_nothing_twice_and_the_same_again_with_the_same_seed():
+    found = [one.candidate for one in search()]
+    assert len(found) == len(set(found)) == 60
+    assert [one.candidate for one in search()] == found
+    assert [one.candidate for one in search(trials=24)] == found[:24]
+    assert [one.candidate for one in search(seed=2)] != found
+
+
+def test_a_search_ends_where_there_is_nothing_new():
+    space = replace(SPACE, least=3, updates=("fang",), rounds=1)
+    space = replace(space.wishing_for(Call("label_flip")), updates=("trained",))  # only neurotoxin's share is left
+    found = searched(
+        space, lambda candidates: [trial(one) for one in candidates], lambda _: 0.1, (), trials=50, batch=4, seed=1
+    )
+    assert 1 <= len(found) <= 4
+
+
+@pytest.fixture(scope="module")
+def kept(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("redteam") / "cells.db"
+
+
+@pytest.fixture(scope="module")
+def told() -> StringIO:
+    return StringIO()
+
+
+@pytest.fixture(scope="module")
+def findings(kept: Path, told: StringIO) -> Findings:
+    console = Console(file=told, width=100)
+    found = redteamed(GOAL, kept, workers=1, progress=Progressing(console, GOAL))
+    show(found, console)
+    return found
+
+
+def test_a_mean_is_ruined_and_the_figures_are_those_of_fresh_seeds(findings: Findings):
+    assert findings.failed == {}
+    worst, peace = findings.entry(findings.worst), findings.entry(None)
+    assert worst.gap.mean > 0.3
+    assert abs(peace.gap.mean) < 0.1
+    assert worst.gap.seeds == 2
+    assert not {1} & set(GOAL.confirming) & set(GOAL.deciding)
+    assert findings.entry(findings.worst, defended=False).gap.mean > 0.3
+    assert len([one for one in findings.trials if not one.known]) == 8
+    assert findings.added is not None
+
+
+def test_the_report_names_attacks_families_and_what_got_past(findings: Findings, told: StringIO):
+    text = told.getvalue()
+    for part in ("worst known", "found", "honest only", "undefended", "families", "100 % was accepted", "not searched"):
+        assert part in text
+    assert findings.families[0][0].damage.mean == max(one.damage.mean for one in findings.trials)
+    assert sum(count for _, count in findings.families) == len(findings.trials)
+
+
+def test_the_written_grid_is_the_confirmed_attack(findings: Findings, tmp_path: Path):
+    file = tmp_path / "worst.toml"
+    file.write_text(toml(GOAL, findings.worst, findings.headline), encoding="utf-8")
+    cells = Grid.read(file).cells()
+    assert {cell.settings.attack for cell in cells} == {"", findings.worst.attack}
+    defended = {cell.key for cell in cells if cell.run == "defended" and cell.settings.attack}
+    assert defended == set(findings.entry(findings.worst).keys)
+
+
+def test_the_same_search_again_runs_nothing(
+    findings: Findings, kept: Path, hawthorn: Callable[..., Ended], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+):
+    def count() -> int:
+        with sqlite3.connect(kept) as connection:
+            return connection.execute("SELECT count(*) FROM cells").fetchone()[0]
+
+    def forbidden(cell):
+        raise AssertionError(f"run again: {cell.config}")
+
+    before = count()
+    monkeypatch.setattr(work, "worked", forbidden)
+    options = [f"--{name}={value}" for name, value in FEDERATION.items()]
+    budget = ("--trials=8", "--search-seeds=1", "--confirm-seeds=2", "--workers=1", f"--store={kept}")
+    grid = tmp_path / "worst.toml"
+    ended = hawthorn("redteam", *options, *budget, f"--output={grid}", "--json", "-")
+    assert ended.status == 0
+    assert count() == before
+    document = ended.document
+    assert document == json.loads(json.dumps(findings.document()))
+    assert document["worst"]["attack"] == findings.worst.attack
+    assert document["worst"]["defended"]["gap"]["mean"] == findings.entry(findings.worst).gap.mean
+    assert grid.read_text() == toml(GOAL, findings.worst, findings.headline)
+    assert document["worst"]["command"] in ended.err
+
+
+@pytest.mark.parametrize(
+    ("options", "told"),
+    [
+        (("--wish", "backdor"), "did you mean 'backdoor'"),
+        (("--wish", "gaussian"), "--wish must be any, story, or one of label_flip"),
+        (("--wish", "targeted_flip(source=1, target=1)"), "a target other than its source"),
+        (("--hostile", "11"), "hostile must be from 0 to clients=10"),
+        (("--hostile", "few"), "hostile must be from 0 to clients=10"),
+        (("--tolerated", "0"), "write --tolerated 1 or more"),
+        (("--defense", "krumm"), "did you mean 'krum'"),
+        (("--task", "digit"), "did you mean 'digits'"),
+        (("--output", "nowhere/worst.toml"), "folder that exists"),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, tuple) else "",
+)
+def test_what_cannot_be_searched_is_told_before_anything_runs(
+    hawthorn: Callable[..., Ended], options: tuple[str, ...], told: str, tmp_path: Path
+):
+    ended = hawthorn("redteam", *options, f"--store={tmp_path / 'cells.db'}")
+    assert ended.status == 2
+    assert told in ended.err
+    assert not (tmp_path / "cells.db").exists()
+
+
+def test_an_unknown_option_is_told_the_nearest(hawthorn: Callable[..., Ended]):
+    ended = hawthorn("redteam", "--trails", "5")
+    assert ended.status == 2
+    assert "--trials" in ended.err
