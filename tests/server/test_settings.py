@@ -65,6 +65,16 @@ def test_tolerated_is_f_unless_the_defense_says_otherwise():
     assert Settings.parse({"tolerated": 1, "defense": "krum; f=2; policy=none"}).recipe.f == 2
 
 
+@pytest.mark.parametrize(
+    ("hostile", "clients", "count"), [(0.25, 10, 3), ("0.25", 20, 5), (0.28, 25, 7), ("3", 10, 3), (0.0, 10, 0)]
+)
+def test_a_share_of_hostile_clients_becomes_their_count(hostile: object, clients: int, count: int) -> None:
+    settings = Settings.parse({"hostile": hostile, "clients": clients, "attack": "sign_flip"})
+    assert settings.hostile == count
+    assert isinstance(settings.hostile, int)
+    assert Settings.parse(settings.run_config()) == settings
+
+
 WRONG = [
     ({"round": 3}, "no setting named 'round'; did you mean 'rounds'?"),
     ({"local_epochs": 3}, "did you mean 'local-epochs'?"),
@@ -93,6 +103,13 @@ WRONG = [
     ({"model": "here"}, "model must be a function as 'package.module:function', got 'here'"),
     ({"hostile": 11, "attack": "sign_flip"}, "hostile must be at most clients=10, got 11"),
     ({"hostile": 2}, "write attack='sign_flip', or hostile=0"),
+    (
+        {"hostile": 1.5, "attack": "sign_flip"},
+        "hostile must be a count such as 3, or a share below 1 such as 0.3, got 1.5",
+    ),
+    ({"hostile": "-1"}, "hostile must be a count such as 3"),
+    ({"hostile": True}, "hostile must be a count such as 3"),
+    ({"hostile": "a few"}, "hostile must be a count such as 3"),
     ({"clients": 2}, "cannot work with the 2 replies a round will have"),
     ({"clients": 10, "fraction-train": 0.2}, "cannot work with the 2 replies a round will have"),
 ]
