@@ -14,7 +14,7 @@ Source of the idea: Breiman, "Random forests", Machine Learning 45, 2001; baggin
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -24,6 +24,7 @@ from hawthorn.strategies import Defense
 from hawthorn.strategies.contract import ATTACKS, RULES, TRANSFORMS, Call, hostile_count
 from hawthorn.strategies.defense import Outcome
 from hawthorn.strategies.errors import SettingError
+from hawthorn.strategies.geometry import Geometry
 from hawthorn.strategies.kernels import OrderStatistic
 from sklearn.ensemble import RandomForestClassifier
 
@@ -31,6 +32,9 @@ from .tasks.examples import Examples, Floats, Task
 
 Answers = npt.NDArray[np.float64]
 """Probabilities `(N, C)`."""
+
+Known = tuple[Floats, Answers, Answers | None, int]
+"""An array, the sum of what the first layers of a forest answer to it, what the last of them does, their number."""
 
 KEPT = 4  # arrays whose answers a forest remembers
 
@@ -75,15 +79,16 @@ class Layer:
     """What one round added to a forest: the accepted clients' trees, and how their answers are combined.
 
     `mixing` `(m, k)` makes m answers of those of k clients; of these the mean of ranks `middle` is taken, entry by
-    entry, or where there is no `middle` their sum.
+    entry, or where there is no `middle` their sum. `carried` is the weight of what the layer before answered.
     """
 
     trees: tuple[Trees, ...]
     mixing: npt.NDArray[np.float64]
     middle: OrderStatistic | None = None
+    carried: float = 0.0
 
-    def answers(self, x: Floats) -> Answers:
-        """The combined probabilities `(N, C)`, each row with sum 1."""
+    def answers(self, x: Floats, before: Answers | None = None) -> Answers:
+        """The combined probabilities `(N, C)`, each row with sum 1; `before` is what the layer before answered."""
         said = np.stack([trees.answers(x) for trees in self.trees])
         classes = said.shape[2]
         mixed = np.tensordot(self.mixing, said - 1 / classes, axes=1)
@@ -91,6 +96,8 @@ class Layer:
             combined = mixed.sum(axis=0)
         else:
             combined = np.sort(mixed, axis=0)[self.middle.low : self.middle.high].mean(axis=0)
+        if before is not None:
+            combined = combined + self.carried * (before - 1 / classes)
         # a median of probabilities, entry by entry, need not sum to 1
         positive = np.maximum(combined + 1 / classes, 1e-12)
         return positive / positive.sum(axis=1, keepdims=True)
@@ -106,7 +113,7 @@ class Forest:
 
     classes: int
     layers: tuple[Layer, ...] = ()
-    _known: dict[int, tuple[Floats, Answers, int]] = field(default_factory=dict["int", "tuple[Floats, Answers, int]"])
+    _known: dict[int, Known] = field(default_factory=dict["int", "Known"])
 
     @classmethod
     def of(cls, task: Task) -> Forest:
@@ -127,10 +134,16 @@ class Forest:
         said = np.stack([trees.answers(reference) for trees in contributions])
         return (said - 1 / self.classes).reshape(len(said), -1).astype(np.float32)
 
+    def averaged(self, contributions: Sequence[Trees], weights: Sequence[float] | npt.NDArray[Any]) -> Forest:
+        """The forest after a round without a defense: the clients' mean, by these weights, whatever their sum."""
+        shares = np.asarray(weights, dtype=np.float64)
+        return self._with(Layer(tuple(contributions), (shares / shares.sum())[None, :]))
+
     def joined(self, contributions: Sequence[Trees], outcome: Outcome, defense: Defense) -> Forest:
         """The forest after a round whose rows had this outcome; the same one if the round was skipped.
 
-        A geometric rule's weights are the clients' weights in the outcome. A coordinate-wise rule takes its order
+        A geometric rule's weights are the clients' weights in the outcome; what is left of 1 beside them, where a rule
+        starts from the round before, is the weight of that round's answers. A coordinate-wise rule takes its order
         statistic of what the accepted clients, mixed by the defense's transforms, say of each example asked about.
         """
         if outcome.skipped is not None:
@@ -138,17 +151,16 @@ class Forest:
         accepted = np.array([verdict.accepted for verdict in outcome.verdicts])
         trees = tuple(own for own, kept in zip(contributions, accepted, strict=True) if kept)
         call = Call.parse(defense.rule)
-        if RULES[call.name].geometric:
-            weights = np.array([verdict.weight for verdict in outcome.verdicts])
-            return self.averaged(trees, weights[accepted])
+        rule = RULES[call.name]
+        if rule.geometric:
+            weights = np.array([verdict.weight for verdict in outcome.verdicts])[accepted]
+            carried = 1 - float(weights.sum()) if rule.beside == "center" else 0.0
+            return self._with(Layer(trees, weights[None, :], carried=carried))
         f = hostile_count(defense.f, len(accepted))
-        middle = RULES[call.name].function(len(trees), f, **dict(call.options))
-        layer = Layer(trees, _mixing(defense, outcome, f), middle)
-        return replace(self, layers=(*self.layers, layer), _known=dict(self._known))
+        mixing = _mixing(defense, outcome.geometry.take(accepted), f, outcome.state)
+        return self._with(Layer(trees, mixing, rule.function(len(mixing), f, **dict(call.options))))
 
-    def averaged(self, contributions: Sequence[Trees], weights: npt.NDArray[np.float64]) -> Forest:
-        """The forest after a round whose clients count by these weights `(n,)`, whatever they sent."""
-        layer = Layer(tuple(contributions), weights[None, :])
+    def _with(self, layer: Layer) -> Forest:
         return replace(self, layers=(*self.layers, layer), _known=dict(self._known))
 
     def answers(self, x: Floats) -> Answers:
@@ -157,13 +169,13 @@ class Forest:
         What earlier rounds answered to the same array is kept, so that a forest that is judged after each of R rounds
         asks each tree once, not R times.
         """
-        _, total, known = self._known.get(id(x), (x, np.zeros((len(x), self.classes)), 0))
+        _, total, last, known = self._known.pop(id(x), (x, np.zeros((len(x), self.classes)), None, 0))
         for layer in self.layers[known:]:
-            total = total + layer.answers(x)
-        self._known.pop(id(x), None)
+            last = layer.answers(x, last)
+            total = total + last
         while len(self._known) >= KEPT:
             self._known.pop(next(iter(self._known)))
-        self._known[id(x)] = (x, total, len(self.layers))  # with x itself: its id stays its own while it is here
+        self._known[id(x)] = (x, total, last, len(self.layers))  # with x itself: its id stays its own while it is here
         return total / len(self.layers) if self.layers else np.full_like(total, 1 / self.classes)
 
 
@@ -182,14 +194,15 @@ def refuse_other_attacks(task: Task, calls: Sequence[Call]) -> None:
             )
 
 
-def _mixing(defense: Defense, outcome: Outcome, f: int) -> npt.NDArray[np.float64]:
-    """The mixing matrix `(m, k)` that the defense's transforms make of the k accepted rows."""
-    geometry = outcome.geometry.take(np.array([verdict.accepted for verdict in outcome.verdicts]))
-    mixing = np.eye(geometry.n)
+def _mixing(defense: Defense, accepted: Geometry, f: int, state: Mapping[str, Any] | None) -> npt.NDArray[np.float64]:
+    """The mixing matrix `(m, k)` that the defense's transforms made of the k accepted rows, drawing as it drew."""
+    rng = np.random.default_rng(state["rounds"] - 1 if state else 0)
+    geometry, mixing = accepted.canonical(), np.eye(accepted.n)
     for call in map(Call.parse, defense.before):
-        step = TRANSFORMS[call.name].mixing(geometry, f=f, **dict(call.options))
+        part = TRANSFORMS[call.name]
+        step = part.function(geometry, f, **dict(call.options), **({"rng": rng} if part.random else {}))
         geometry, mixing = geometry.mixed(step), step @ mixing
-    return mixing
+    return mixing[:, accepted.rank]
 
 
 def _rows(x: Floats) -> Floats:

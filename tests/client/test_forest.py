@@ -174,17 +174,38 @@ def test_a_forest_says_what_the_rule_makes_of_the_clients(recipe: str, f: int, e
     assert joined(defense, says(0.9, 0.8, 0.7, 0.1, 0.0)) == pytest.approx(expected, abs=1e-6)
 
 
-@pytest.mark.parametrize(
-    "recipe", ["mean", "geometric_median", "nnm | geometric_median", "median", "nnm | trimmed_mean", "arc | median"]
-)
-def test_on_the_reference_a_forest_says_what_the_defense_answers(recipe: str, task: Task) -> None:
+RECIPES = [
+    "mean",
+    "geometric_median",
+    "nnm | multi_krum(m=1)",
+    "median",
+    "trimmed_mean",
+    "nnm | trimmed_mean",
+    "arc | nnm | median",
+    "nnm | bucketing | median",
+    "bucketing | geometric_median",
+    "centered_clipping",
+    "nnm | centered_clipping(tau=0.5)",
+]
+
+
+@pytest.mark.parametrize("recipe", RECIPES)
+def test_on_the_reference_every_round_says_what_the_defense_answered(recipe: str, task: Task) -> None:
     assert task.reference is not None
-    defense = Defense.parse(recipe, f=HOSTILE)
-    trees = contributions(task, "iid", label_flip, seed=1)
-    forest = Forest.of(task)
-    outcome = defense(forest.rows(trees, task.reference))
-    answers = forest.joined(trees, outcome, defense).answers(task.reference)
-    np.testing.assert_allclose(answers, outcome.update.reshape(-1, 2) + 0.5, atol=1e-5)
+    defense = Defense.parse(recipe, f=1)
+    forest, state, updates = Forest.of(task), None, []
+    for round in range(3):
+        trees = contributions(task, "dirichlet(0.5)", label_flip, seed=round)
+        outcome = defense(forest.rows(trees, task.reference), clients=[str(c) for c in range(10)], state=state)
+        assert outcome.skipped is None
+        forest, state = forest.joined(trees, outcome, defense), outcome.state
+        updates.append(outcome.update.reshape(-1, 2) + 0.5)
+        np.testing.assert_allclose(forest.answers(task.reference), np.mean(updates, axis=0), atol=1e-5)
+
+
+def test_without_a_defense_clients_count_by_their_weights() -> None:
+    forest = Forest(2).averaged(says(0.9, 0.1), [30, 10])
+    assert forest.answers(X)[0, 0] == pytest.approx(0.7)
 
 
 def test_a_median_of_three_classes_sums_to_1() -> None:
