@@ -11,7 +11,7 @@ from typing import Annotated
 
 import typer
 
-from . import audit, benchmark, evaluate, simulate
+from . import audit, benchmark, certify, evaluate, redteam, simulate
 
 app = typer.Typer(
     name="hawthorn",
@@ -21,6 +21,8 @@ app = typer.Typer(
 )
 app.command()(simulate.simulate)
 app.command()(evaluate.evaluate)
+app.command()(redteam.redteam)
+app.command()(certify.certify)
 app.command()(benchmark.benchmark)
 app.add_typer(audit.app, name="audit")
 

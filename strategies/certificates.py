@@ -88,9 +88,9 @@ def after_arc(n: int, f: int, kappa: float) -> float:
 def after_bucketing(n: int, f: int, kappa: float, s: int = 2) -> float:
     """The coefficient of means of s rows, of which all but f are of S alone, before a rule of coefficient `kappa`.
 
-    Proof: those means weigh some rows of S by w and the others by nothing. By Cauchy and Schwarz their mean is away from that
-    of S by at most (n - f) |w - 1 / (n - f)|^2 variances; their own variance is at most (n - f) max(w) variances. The
-    worse of two cases counts: that the last and smaller bucket is one of them, and that it is not.
+    Proof: those means weigh some rows of S by w and others by nothing. By Cauchy and Schwarz the square of how far
+    their mean is from that of S is at most (n - f) |w - 1 / (n - f)|^2 variances; their own variance is at most
+    (n - f) max(w) of them. The worse of two cases counts: that the last and smaller bucket is among them, or is not.
 
     >>> after_bucketing(10, 0, 4.0, s=5)
     4.0
