@@ -2,9 +2,9 @@
 
     updates, losses = Fleet(task, seed=1).trained(sent, jobs)   # (n, d), (n,)
 
-Methods: `one_by_one`, in which every bit is the ClientApp's; `channels_last`, the same with the kernels of convolutions
-in the order that pooling likes best; and `stacked` (`stacking.py`), all clients' parameters being one tensor each. Which
-is fastest depends on the model: `auto` measures it once per machine (`choice.py`).
+Methods: `one_by_one`, in which every bit is the ClientApp's; `channels_last`, the same with convolutions' kernels laid
+out as pooling likes best; and `stacked` (`stacking.py`), all clients' parameters being one tensor each. Which is
+fastest depends on the model: `auto` measures it once per machine (`choice.py`).
 """
 
 from __future__ import annotations
@@ -165,45 +165,32 @@ class Fleet:
 
 
 class Replica:
-    """A model for one thread, its parameters and buffers being views into one vector `(d,)`, which stays in the cache.
-
-    With `channels_last` the kernels of convolutions lie elsewhere, in the other order.
-    """
+    """A model for one thread, whose weights stay in the cache; with `channels_last` kernels lie in the other order."""
 
     def __init__(self, model: torch.nn.Module, loss: Loss, *, channels_last: bool = False) -> None:
         self.model = model
         self.loss = loss
         entries = model.state_dict(keep_vars=True)
         self.counters = {name: entry.clone() for name, entry in entries.items() if not entry.is_floating_point()}
-        self.entries = [entry for entry in entries.values() if entry.is_floating_point()]
-        self.vector = torch.cat([entry.detach().flatten() for entry in self.entries])
-        sizes = [entry.numel() for entry in self.entries]
-        self.parts = [
-            part.view(entry.shape) for entry, part in zip(self.entries, torch.split(self.vector, sizes), strict=True)
-        ]
-        for entry, part in zip(self.entries, self.parts, strict=True):
-            last = channels_last and part.ndim == 4
-            entry.data = part.contiguous(memory_format=torch.channels_last) if last else part
-        elsewhere = [
-            (entry.detach(), part)
-            for entry, part in zip(self.entries, self.parts, strict=True)
-            if entry.data_ptr() != part.data_ptr()
-        ]
-        self.reordered = [(entry, part) for entry, part in elsewhere if not entry.is_contiguous()]
-        self.elsewhere = elsewhere  # these, and the first places of what has two names, which is in the vector twice
+        for entry in entries.values():
+            if channels_last and entry.ndim == 4:
+                entry.data = entry.data.contiguous(memory_format=torch.channels_last)
+        self.entries = [entry.detach() for entry in entries.values() if entry.is_floating_point()]
 
     def train(self, start: torch.Tensor, job: Job, update: torch.Tensor) -> float:
         """The mean loss of training from `start` `(d,)`; what it moves is written to `update` `(d,)`."""
-        self.vector.copy_(start)
-        for entry, part in self.reordered:
+        for entry, part in zip(self.entries, self._parts(start), strict=True):
             entry.copy_(part)
         if self.counters:
             self.model.load_state_dict(self.counters, strict=False)
         loss = descended(self.model, job.examples, job.training, seed=job.seed, loss=self.loss)
-        for entry, part in self.elsewhere:
-            part.copy_(entry)
-        torch.sub(self.vector, start, out=update)
+        for entry, part, moved in zip(self.entries, self._parts(start), self._parts(update), strict=True):
+            torch.sub(entry, part, out=moved)
         return loss
+
+    def _parts(self, vector: torch.Tensor) -> list[torch.Tensor]:
+        parts = torch.split(vector, [entry.numel() for entry in self.entries])
+        return [part.view(entry.shape) for part, entry in zip(parts, self.entries, strict=True)]
 
 
 def _vector(model: torch.nn.Module) -> Floats:
