@@ -52,7 +52,7 @@ def certify(
             min=10,
             rich_help_panel=SEARCH,
         ),
-    ] = 1000,
+    ] = 500,
     seed: Annotated[int, typer.Option(help="Start of every random choice.", min=0, rich_help_panel=SEARCH)] = 1,
     json_file: Annotated[
         str, typer.Option("--json", metavar="FILE", help="Where the certificate goes as JSON; - for standard output.")

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 Floats = NDArray[np.float64]
 
+ROWS = 20  # honest rows that are copied, or toward which hostile ones lie
 FACTORS = (0.1, 0.2, 0.5, 1.0, 1.5, 2.0, 3.0, 5.0, 10.0, 100.0, 1e4, 1e8)
 
 
@@ -22,7 +23,7 @@ def spread(rows: Floats) -> float:
 def attacks(honest: Floats, f: int, rng: np.random.Generator) -> Iterator[tuple[str, str, Floats]]:
     """Hostile rows `(f, k)` with their kind and what was done: copies, and rows along telling directions."""
     h, middle = len(honest), honest.mean(axis=0)
-    for row in range(h):
+    for row in rng.permutation(h)[:ROWS].tolist():
         yield "copies", f"copies of honest row {row}", np.tile(honest[row], (f, 1))
     yield "copies", "copies of several honest rows", honest[np.resize(rng.permutation(h), f)]
     fan = np.linspace(1.0, 2.0, f)[:, None]
@@ -52,7 +53,7 @@ def _directions(honest: Floats, rng: np.random.Generator) -> Iterator[tuple[str,
         "the last column": np.eye(k)[-1],  # leaves the honest rows' space, where columns were turned
     }
     found |= {f"principal direction {place}": principal[place - 1] for place in range(1, min(3, h - 1) + 1)}
-    found |= {f"honest row {row}": away[row] for row in range(h)}
+    found |= {f"honest row {row}": away[row] for row in rng.permutation(h)[:ROWS].tolist()}
     for name, direction in found.items():
         length = float(np.linalg.norm(direction))
         if length > 0:

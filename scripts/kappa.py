@@ -6,6 +6,7 @@ S of n - f rows. What is found here is a round and an S that need so large a kap
 
 from __future__ import annotations
 
+import functools
 import itertools
 import math
 from collections.abc import Callable, Iterator, Sequence
@@ -28,6 +29,7 @@ Answer = Callable[[Floats], "Floats | None"]
 COLUMNS = 128  # what is looked at of rows whose columns cannot be turned
 EVERY = 300  # sets S up to which all of them are tried
 FARTHEST = 1e12  # of honest spreads: no hostile row is farther out, so that digits are left
+SWAPS, PAIRS = 20, 1000  # exchanges of a row of S for another, and how many are tried for each, where S are many
 LEADERS = 2  # attacks of different kinds that are refined for each aim
 # any S counts, but rows so far out that an S with some of them needs `least_kappa` are a plateau: nothing near is worse
 AIMS = ("kappa", "moved")
@@ -59,8 +61,8 @@ def worst_case(defense: Defense, updates: Floats, n: int, f: int, *, budget: int
     rng = np.random.default_rng([seed, n, f])
     honest = honest_rounds(defense, updates, n - f, rng)
     search = _Search(lambda rows: defense(rows).update, n, f, budget)
-    for number, attack in _shuffled(honest, f, max(budget // 2, 1), rng):
-        search.attempt(honest[number], *attack)
+    for rows, attack in _drawn(honest, f, max(budget // 2, 1), rng):
+        search.attempt(rows, *attack)
     for aim in AIMS:
         for leader in search.leaders(aim):
             search.scale(leader, aim)
@@ -74,22 +76,22 @@ def honest_rounds(defense: Defense, updates: Floats, h: int, rng: np.random.Gene
     """Of each round, h rows drawn at random, `(h, k)`, in few columns.
 
     Where all that counts is the rows' geometry, the columns are turned so that h of them hold all there is, and one
-    more, of zeros, lets hostile rows leave that space. Else `COLUMNS` of them are drawn at random.
+    more, of zeros, lets hostile rows leave that space. Else `COLUMNS` of those in which rows differ are drawn at random.
     """
-    _, m, d = updates.shape
+    _, m, _ = updates.shape
     if m < h:
         raise SettingError(f"the updates must be of at least n - f = {h} honest clients, got {m}")
-    columns: Order = np.sort(rng.permutation(d)[:COLUMNS])
+    differing = np.flatnonzero(updates.max(axis=(0, 1)) > updates.min(axis=(0, 1)))
+    columns: Order = np.sort(rng.permutation(differing)[:COLUMNS])
     rounds: list[Floats] = []
     for rows in updates:
         chosen: Floats = rows[np.sort(rng.permutation(m)[:h])]
-        if spread(chosen) <= 1e-12 * np.abs(chosen).max():  # but for rounding, all rows are one
+        chosen = chosen if turns(defense) else chosen[:, columns]
+        if spread(chosen) <= 1e-12 * np.abs(chosen).max(initial=0.0):  # but for rounding, all rows are one
             continue
         if turns(defense):
             triangle: Any = np.linalg.qr(chosen.T, mode="r")  # NumPy's types know another mode
             chosen = np.pad(triangle.T, ((0, 0), (0, 1)))
-        else:
-            chosen = chosen[:, columns]
         rounds.append(chosen)
     if not rounds:
         raise SettingError("the honest updates must differ from each other, but in every round they are all alike")
@@ -133,20 +135,28 @@ def sets_of(rows: Floats, f: int) -> Sets:
     return sets
 
 
+@functools.lru_cache(maxsize=4)
 def _every_set(n: int, f: int) -> Sets:
     sets = np.ones((math.comb(n, f), n), bool)
     for place, left in enumerate(itertools.combinations(range(n - 1, -1, -1), f)):  # the last f rows are left out first
         sets[place, list(left)] = False
+    sets.setflags(write=False)
     return sets
 
 
-def _shuffled(
+def _drawn(
     honest: Sequence[Floats], f: int, most: int, rng: np.random.Generator
-) -> Iterator[tuple[int, tuple[str, str, Floats]]]:
-    """Up to `most` attacks, drawn at random from those on any of the rounds, with the round's number."""
-    every = [(number, attack) for number, rows in enumerate(honest) for attack in attacks(rows, f, rng)]
-    for place in rng.permutation(len(every))[:most]:
-        yield every[place]
+) -> Iterator[tuple[Floats, tuple[str, str, Floats]]]:
+    """Up to `most` attacks, drawn at random from those on any of the rounds, each with the honest rows of its round."""
+    seeds = [int(seed) for seed in rng.integers(2**32, size=len(honest))]
+
+    def every() -> Iterator[tuple[Floats, tuple[str, str, Floats]]]:  # made again, as all at once may not fit memory
+        for rows, seed in zip(honest, seeds, strict=True):
+            for attack in attacks(rows, f, np.random.default_rng(seed)):
+                yield rows, attack
+
+    chosen = set(rng.permutation(sum(1 for _ in every()))[:most].tolist())
+    return (drawn for place, drawn in enumerate(every()) if place in chosen)
 
 
 @dataclass(frozen=True, eq=False)
@@ -246,14 +256,17 @@ def _plain(name: str) -> str:
 
 def _swapped(update: Floats, rows: Floats, honest: NDArray[np.bool_], chosen: NDArray[np.bool_]) -> tuple[float, Sets]:
     """The coefficient for the set S that is worst after rows are exchanged one at a time, and that set."""
+    rng = np.random.default_rng(0)
     kappa, _ = needed_kappa(update, rows, np.stack([honest, chosen]))
-    while True:
-        pairs = list(itertools.product(np.flatnonzero(chosen), np.flatnonzero(~chosen)))
-        sets = np.tile(chosen, (len(pairs) + 1, 1))
+    for _ in range(SWAPS):
+        leaving, joining = np.meshgrid(np.flatnonzero(chosen), np.flatnonzero(~chosen))
+        drawn: Order = rng.permutation(leaving.size)[:PAIRS]
+        sets = np.tile(chosen, (len(drawn) + 1, 1))
         sets[0] = honest
-        for place, (left, joined) in enumerate(pairs, start=1):
-            sets[place, [left, joined]] = False, True
+        sets[np.arange(1, len(sets)), leaving.ravel()[drawn]] = False
+        sets[np.arange(1, len(sets)), joining.ravel()[drawn]] = True
         found, place = needed_kappa(update, rows, sets)
         if found <= kappa * (1 + 1e-9):
-            return kappa, chosen
+            break
         kappa, chosen = found, sets[place]
+    return kappa, chosen

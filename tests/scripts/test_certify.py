@@ -201,9 +201,18 @@ def test_many_rows_are_searched_without_trying_every_set():
     assert 0.9 * least_kappa(40, 8) <= worst.kappa <= median_kappa(40, 8)
 
 
-def test_honest_rows_that_do_not_differ_are_refused():
+@pytest.mark.parametrize("rule", ["krum", "median"])
+def test_honest_rows_that_do_not_differ_are_refused(rule: str):
     with pytest.raises(SettingError, match="all alike"):
-        worst_case(Defense("krum", f=1, **QUIET), np.ones((2, 9, 4)), 9, 1, budget=10, seed=1)
+        worst_case(Defense(rule, f=1, **QUIET), np.ones((2, 9, 4)), 9, 1, budget=10, seed=1)
+
+
+@pytest.mark.parametrize("rule", ["krum", "median"])
+def test_columns_and_rounds_in_which_nobody_differs_are_passed_over(rule: str):
+    updates = np.ones((2, 9, 5000))  # dead neurons: a draw of all columns would hardly meet the two that live
+    updates[1, :, [17, 3003]] = np.random.default_rng(5).normal(size=(2, 9))
+    worst = worst_case(Defense(rule, f=2, **QUIET), updates, 9, 2, budget=60, seed=1)
+    assert 0 < worst.moved <= worst.kappa <= proven_kappa(Defense(rule, f=2), 9, 2)
 
 
 def test_a_certificate_of_recorded_updates(hawthorn: Callable[..., Ended], recorded: str):
