@@ -1,12 +1,10 @@
 """What the tests of attacks share: rows of honest and hostile clients, and a small federation of digits."""
 
-from collections.abc import Sequence
-
 import numpy as np
 import torch
 from hawthorn.client.attacks import Knowledge, Recipe
 from hawthorn.client.tasks import Examples, Task
-from hawthorn.client.training import Training, logits, train
+from hawthorn.client.training import Training, train
 
 rng = np.random.default_rng(7)
 DIRECTION = rng.normal(size=50)
@@ -90,17 +88,3 @@ def weights(model: torch.nn.Module) -> np.ndarray:
 
 def load(model: torch.nn.Module, vector: np.ndarray) -> None:
     torch.nn.utils.vector_to_parameters(torch.from_numpy(vector.astype(np.float32)), model.parameters())
-
-
-def density(model: torch.nn.Module, x: np.ndarray) -> float:
-    """The share of activations that are not zero."""
-    found: list[float] = []
-    layers: Sequence[torch.nn.Module] = [layer for layer in model.modules() if isinstance(layer, torch.nn.ReLU)]
-    hooks = [
-        layer.register_forward_hook(lambda _layer, _inputs, answers: found.append(float((answers != 0).float().mean())))
-        for layer in layers
-    ]
-    logits(model, x)
-    for hook in hooks:
-        hook.remove()
-    return float(np.mean(found))
