@@ -52,7 +52,7 @@ def _directions(honest: Floats, rng: np.random.Generator) -> Iterator[tuple[str,
         "a random direction": rng.standard_normal(k),
         "the last column": np.eye(k)[-1],  # leaves the honest rows' space, where columns were turned
     }
-    found |= {f"principal direction {place}": principal[place - 1] for place in range(1, min(3, h - 1) + 1)}
+    found |= {f"principal direction {place}": row for place, row in enumerate(principal[: min(3, h - 1)], start=1)}
     found |= {f"honest row {row}": away[row] for row in rng.permutation(h)[:ROWS].tolist()}
     for name, direction in found.items():
         length = float(np.linalg.norm(direction))

@@ -76,7 +76,7 @@ def honest_rounds(defense: Defense, updates: Floats, h: int, rng: np.random.Gene
     """Of each round, h rows drawn at random, `(h, k)`, in few columns.
 
     Where all that counts is the rows' geometry, the columns are turned so that h of them hold all there is, and one
-    more, of zeros, lets hostile rows leave that space. Else `COLUMNS` of those in which rows differ are drawn at random.
+    more, of zeros, lets hostile rows leave that space. Else `COLUMNS` are drawn of those in which rows differ.
     """
     _, m, _ = updates.shape
     if m < h:
