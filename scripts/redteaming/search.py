@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -13,6 +14,7 @@ from optuna.trial import TrialState
 from .space import Candidate, Choice, Domain, Factor, Space
 from .trials import Trial
 
+TURN = 4  # every so many attacks, it is some update's turn, whatever is known of it
 PATIENCE = 20  # asked for so many attacks in a row that were all tried before, it has nothing new to offer
 
 
@@ -30,8 +32,9 @@ def searched(
     """So many trials of attacks that are not among the `known` ones, fewer where it is `over` or nothing new comes.
 
     What is known of attacks is told to the search first, so that it begins where the catalog ends. `judged` tries a
-    batch of attacks, `harm` says what of a trial the search wants much of. Nothing but the seed, the batch and the harm
-    decides over what is tried: who runs it again gets the same.
+    batch of attacks, `harm` says what of a trial the search wants much of. A quarter of the attacks take turns over all
+    updates there are, so that a search does not dig on where it has found something first. Nothing but the seed, the
+    batch and the harm decides over what is tried: who runs it again gets the same.
 
     Bergstra, Bardenet, Bengio, Kegl, NeurIPS 2011, https://papers.nips.cc/paper/4443 (the estimator)
     """
@@ -40,9 +43,14 @@ def searched(
     tried = {trial.candidate: harm(trial) for trial in known}
     for candidate, found in tried.items():
         _tell_known(study, space, candidate, found)
+    turns = itertools.cycle(space.updates)
     ended: list[Trial] = []
     while len(ended) < trials and not over():
-        asked = _asked(study, space, tried, min(batch, trials - len(ended)))
+        count = min(batch, trials - len(ended))
+        for place in range(len(ended), len(ended) + count):
+            if place % TURN == 0:
+                study.enqueue_trial({"update": next(turns)})
+        asked = _asked(study, space, tried, count)
         if not asked:
             break
         judgment = judged(list(asked))

@@ -31,8 +31,9 @@ class Progressing:
         self._console = console
         self._goal = goal
         self._worst: tuple[float, Trial] | None = None
-        self._started = self._told = self._phase_began = time.monotonic()
-        self._total = self._done = self._fresh = self._kept = self._run = 0
+        self._started = self._told = time.monotonic()
+        self._total = self._done = self._kept = self._run = 0
+        self._timed: list[tuple[float, int]] = []  # when batches of this phase had run, and of how many attacks
         self._name = ""
         self._bar = Progress(
             TextColumn("{task.description:<14}"),
@@ -55,8 +56,7 @@ class Progressing:
 
     def phase(self, name: str, attacks: int) -> None:
         """Begin a phase in which so many attacks are measured."""
-        self._name, self._total, self._done, self._fresh = name, attacks, 0, 0
-        self._phase_began = time.monotonic()
+        self._name, self._total, self._done, self._timed = name, attacks, 0, []
         self._task = self._bar.add_task(name, total=attacks, status="")
 
     def over(self, minutes: float) -> bool:
@@ -67,7 +67,7 @@ class Progressing:
         """Count attacks that have been measured, now or, unless any run was fresh, before."""
         self._done += len(trials)
         if fresh:
-            self._fresh += len(trials)
+            self._timed.append((time.monotonic(), len(trials)))
             self._run += len(trials)
         else:
             self._kept += len(trials)
@@ -84,11 +84,13 @@ class Progressing:
             self._console.print(line, highlight=False, markup=False, soft_wrap=True)
 
     def _status(self) -> str:
-        now = time.monotonic()
-        left = (now - self._phase_began) / max(1, self._fresh) * (self._total - self._done)
-        if self._goal.minutes and self._name == "search":
-            left = min(left, max(0.0, self._started + 60 * self._goal.minutes - now))
-        status = f"about {left:.0f} s left" if self._fresh else ""
+        status = ""
+        if len(self._timed) > 1:  # the first batch waits for processes to start
+            seconds = self._timed[-1][0] - self._timed[0][0]
+            left = seconds / sum(count for _, count in self._timed[1:]) * (self._total - self._done)
+            if self._goal.minutes and self._name == "search":
+                left = min(left, max(0.0, self._started + 60 * self._goal.minutes - time.monotonic()))
+            status = f"about {left:.0f} s left"
         if self._worst is None:
             return status
         harm, trial = self._worst
@@ -121,13 +123,13 @@ def _confirmed(findings: Findings) -> Table:
     figure = worst.figure.replace("_", " ") if worst else "figure"
     place = f"{settings.task}, {settings.partition}, {settings.clients} clients, {settings.rounds} rounds"
     table = _table(f"{place}\n{findings.defense}\n{figure} on {count} seeds that the search has not seen, %")
-    rows = [("nobody attacks", None, True), (KNOWN, findings.known, True)]
+    rows = [("no attack", None, True), (KNOWN, findings.known, True)]
     rows += [(FOUND, findings.found, True)] if findings.found else []
     rows += [("undefended", findings.worst, False)]
     shown = [(name, candidate, findings.entry(candidate, defended=defended)) for name, candidate, defended in rows]
     wishes = any(entry is not None and entry.excess is not None for _, _, entry in shown)
     columns = {heading: tell for heading, tell in COLUMNS.items() if wishes or heading != "wish"}
-    table.add_column("", min_width=14)
+    table.add_column("", min_width=11)
     for heading in columns:
         table.add_column(heading, justify="right", min_width=max(map(len, heading.split())))
     for name, candidate, entry in shown:
