@@ -78,6 +78,9 @@ def evaluate(
     fraction_train: Annotated[
         list[float] | None, typer.Option(help="Share of the clients asked in a round; 1.", rich_help_panel=TRAINING)
     ] = None,
+    evaluate_every: Annotated[
+        list[int] | None, typer.Option(help="Rounds from one evaluation to the next; 1.", rich_help_panel=TRAINING)
+    ] = None,
     workers: Annotated[
         int, typer.Option(help="Processes; 0 for as many as there are cores.", min=0, rich_help_panel=WORK)
     ] = 0,
@@ -127,6 +130,7 @@ def evaluate(
         "momentum": momentum,
         "client-momentum": client_momentum,
         "fraction-train": fraction_train,
+        "evaluate-every": evaluate_every,
     }
     chosen = {name: value for name, value in given.items() if value}
     wanted = Grid.read(grid, chosen) if grid else Grid.parse(chosen)

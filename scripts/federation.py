@@ -37,7 +37,7 @@ Watch = Callable[["Run"], None]
 
 @dataclass
 class Run:
-    """What one run has shown so far: an entry per round; `stopped` says what ended it early.
+    """What one run has shown so far: an entry per evaluation; `stopped` says what ended it early.
 
     `records` name clients by their partition numbers. Only the defended run has them. `activation_density` is that of
     the last model.
@@ -183,7 +183,7 @@ class Federation:
         started = time.perf_counter()
 
         def evaluation(server_round: int, arrays: ArrayRecord) -> MetricRecord | None:
-            if server_round:
+            if server_round and server_round % self.settings.evaluate_every == 0:
                 load_arrays(model, arrays)
                 self.judged(run, lambda x: logits(model, x).numpy())
                 if server_round == self.settings.rounds:

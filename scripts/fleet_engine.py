@@ -305,7 +305,8 @@ def run_on_fleet(federation: Federation, name: str, watch: Watch = lambda _: Non
     for number in range(1, settings.rounds + 1):
         start = time.perf_counter()
         running.play(number)
-        running.judge()
+        if number % settings.evaluate_every == 0:
+            running.judge()
         running.run.seconds += time.perf_counter() - start
         watch(running.run)
     running.run.activation_density = server.density(task.test.x)

@@ -68,8 +68,15 @@ def log_with_flower() -> None:
 
 
 def holdout(settings: Settings) -> Evaluate | None:
-    """The evaluation on the server's own data that the setting `holdout` names, if it names one."""
-    return function_named("holdout", settings.holdout)(settings.run_config()) if settings.holdout else None
+    """The evaluation on the server's own data that the setting `holdout` names, if it names one, when it is due."""
+    if not settings.holdout:
+        return None
+    evaluate: Evaluate = function_named("holdout", settings.holdout)(settings.run_config())
+
+    def when_due(round: int, arrays: ArrayRecord) -> MetricRecord | None:
+        return None if round % settings.evaluate_every else evaluate(round, arrays)
+
+    return when_due
 
 
 def audited(evaluate: Evaluate | None, audit: RunAudit | None) -> Evaluate | None:

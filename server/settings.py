@@ -113,6 +113,9 @@ class Settings:
     )
     fraction_train: float = setting(1.0, number(least=0, most=1, above=True), "share of the nodes that train per round")
     fraction_evaluate: float = setting(1.0, number(least=0, most=1), "share of the nodes that evaluate after a round")
+    evaluate_every: int = setting(
+        1, whole(least=1), "rounds from one evaluation on the holdout to the next; `rounds` is a multiple of it"
+    )
     model: str = setting(
         "hawthorn.client.provider:initial_arrays",
         text("a function as 'package.module:function'", function_name),
@@ -166,6 +169,11 @@ class Settings:
             raise SettingError(f"hostile={self.hostile} clients need an attack: write attack='sign_flip', or hostile=0")
         if self.task.partition("(")[0].strip() == "npz" and not self.data:
             raise SettingError("task='npz' needs a file: write data='/path/to/file.npz'")
+        if self.rounds % self.evaluate_every:
+            raise SettingError(
+                f"rounds must be a multiple of evaluate-every={self.evaluate_every}, so that the last model is "
+                f"evaluated; got {self.rounds}"
+            )
         fault = self._fault_with(self._replies)
         if fault:
             raise SettingError(

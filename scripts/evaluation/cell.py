@@ -34,6 +34,7 @@ COUNTED = (
     "momentum",
     "client-momentum",
     "fraction-train",
+    "evaluate-every",
 )
 # what else decides over a result, beside the settings: the packages' sources, and these files of this one
 FILES = ("evaluation/cell.py", "federation.py", "fleet_engine.py", "results.py", "detection.py", "collusion.py")

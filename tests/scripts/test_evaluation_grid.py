@@ -136,6 +136,7 @@ def test_a_file_that_is_no_grid_is_named(tmp_path: Path, content: str):
         {"momentum": 0.9},
         {"client_momentum": 0.9},
         {"fraction_train": 0.5},
+        {"evaluate_every": 2},
         {"task": "breast_cancer"},
     ],
     ids=str,
