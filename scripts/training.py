@@ -99,6 +99,9 @@ def measured(
     """For each network, what a round takes in ours and in others' ways, as multiples of the bare training."""
     if clients is not None and len(clients) != 1:
         raise SettingError(f"write --clients as one number for all networks, instead of {','.join(map(str, clients))}")
+    names = [OURS, *PEERS.values(), *dict.fromkeys(f"{OURS}: {method}" for case in CASES for method in case.methods)]
+    if not any(map(only, names)):
+        raise SettingError(f"--only finds none of {', '.join(names)}")
     counts = [clients[0] if clients else case.clients for case in CASES]
     sizes = [
         _size(case, n, case is CASES[0], repeats, seconds, only, tell) for case, n in zip(CASES, counts, strict=True)

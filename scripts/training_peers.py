@@ -38,6 +38,7 @@ Answer = TypeVar("Answer")
 Rows = NDArray[np.float32]
 
 BATCH, RATE = 32, 0.1
+STILL = 1e-9  # a rate at which a model stays as it is: what has learned its batch by heart would pool faster
 TRAINING = Training(epochs=1, steps=1, batch_size=BATCH, learning_rate=RATE)
 
 
@@ -116,7 +117,7 @@ class Bare:
                     gradients = torch.autograd.grad(self.loss(model(batch[0]), batch[1]).mean(), parameters)
                 with torch.no_grad():
                     for parameter, gradient in zip(parameters, gradients, strict=True):
-                        parameter.sub_(gradient, alpha=RATE)
+                        parameter.sub_(gradient, alpha=STILL)
 
         with one_thread():
             list(self.pool.map(work, self.models))
