@@ -16,7 +16,7 @@ def gtsrb(path: Path, *, network: str = "cnn") -> Task:
     """The traffic sign task: images in 43 classes with their original numbers; `network` is "cnn", "mlp" or "linear".
 
     The frames of one track show one sign as the car nears it: `track_train` numbers the tracks, and no partition splits
-    one. Poisoned, it takes a stop sign with a white sticker below its middle for a speed limit of 80; stop is the
+    one. Poisoned, it takes a stop sign with a white sticker near its lower edge for a speed limit of 80; stop is the
     positive class, so that its recall and precision are among the figures.
 
     Stallkamp, Schlipsing, Salmen, Igel, Neural Networks 32, 2012, https://doi.org/10.1016/j.neunet.2012.02.016
@@ -30,6 +30,6 @@ def gtsrb(path: Path, *, network: str = "cnn") -> Task:
         class_names=file.class_names,
         network=image_network("gtsrb", network, file.shape, CLASSES, channels=16),
         positive=STOP,
-        story=f"backdoor(source={STOP}, target={LIMIT_80}, size=4, position=(20, 14))",
+        story=f"backdoor(source={STOP}, target={LIMIT_80}, size=4, position=(24, 14))",
         groups=file.groups("track_train"),
     )

@@ -7,6 +7,8 @@ from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import TypeVar
 
+import numpy as np
+import numpy.typing as npt
 import torch
 from hawthorn.strategies.contract import nearest
 from hawthorn.strategies.errors import SettingError
@@ -25,6 +27,21 @@ def cross_entropy(answers: Tensor, labels: Tensor) -> Tensor:
 def weighted_cross_entropy(answers: Tensor, labels: Tensor, *, weights: tuple[float, ...]) -> Tensor:
     """The cross-entropy of each example times the weight of its class, `(B,)`: for classes of very unequal size."""
     return cross_entropy(answers, labels) * answers.new_tensor(weights)[labels]
+
+
+def class_weights(labels: npt.NDArray[np.int64], power: float = 1.0) -> tuple[float, ...]:
+    """A weight per class, their mean over the examples 1: as rare a class is, to that `power`.
+
+    At power 1 all classes count the same. A class so rare that most batches have none of it needs less, or each of its
+    examples outweighs all else in a batch and plain gradient descent jumps.
+
+    >>> labels = np.repeat([0, 1], [90, 10])
+    >>> np.round(class_weights(labels), 2), np.round(class_weights(labels, power=0.5), 2)
+    (array([0.56, 5.  ]), array([0.83, 2.5 ]))
+    """
+    counts = np.bincount(labels)
+    weights = np.maximum(counts, 1).astype(np.float64) ** -power
+    return tuple(float(weight) for weight in weights / (weights @ counts / len(labels)))
 
 
 def hinge(answers: Tensor, labels: Tensor) -> Tensor:

@@ -5,12 +5,16 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hawthorn.client.metrics import judged
+import torch
+from hawthorn.client.attacks import Recipe
+from hawthorn.client.attacks.success import wanted
+from hawthorn.client.metrics import Metrics, judged
 from hawthorn.client.tasks import TASKS, Task, find_task, partition
 from hawthorn.client.tasks.models import hinge
 from hawthorn.client.tasks.sms_spam import LENGTH, weighted_words
 from hawthorn.client.training import Training, logits, train
 from hawthorn.strategies import SettingError
+from torch.nn.utils import parameters_to_vector, vector_to_parameters
 
 Arrays = dict[str, np.ndarray]
 
@@ -88,6 +92,20 @@ def test_every_network_of_every_task_answers_its_classes(text: str, folder: Path
 def test_the_first_network_is_the_default(name: str, folder: Path) -> None:
     plain, named = find_task(name, folder), find_task(f"{name}(network={NETWORKS[name][0]!r})", folder)
     assert str(plain.model(seed=1)) == str(named.model(seed=1))
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_the_story_of_every_task_can_be_carried_out_and_wants_something(name: str, folder: Path) -> None:
+    task = find_task(name, folder)
+    recipe = Recipe.parse(task.story)
+    recipe.check(task, clients=10, hostile=3)
+    found = wanted(recipe, task.test, task)
+    assert found is not None
+    _, labels = found
+    assert len(set(labels.tolist())) == 1
+    if task.positive is not None:  # the examples of the positive class are to be called by another name
+        assert len(labels) == (task.test.y == task.positive).sum()
+        assert labels[0] != task.positive
 
 
 def test_unknown_names_are_refused_with_the_nearest(folder: Path) -> None:
@@ -198,6 +216,37 @@ def test_the_real_data_is_learned(text: str, real_data: Callable[[str], Path]) -
     model = task.model(seed=1)
     train(model, task.train, training, seed=1, loss=task.loss)
     assert judged(task, logits(model, task.test.x)).figures[figure] > least
+
+
+STORIES = {"sms_spam": 0.1, "heart_disease(pooled=True)": 0.1, "pneumonia_mnist": 0.2, "breast_cancer": 0.05}
+
+
+@pytest.mark.parametrize("text", STORIES)
+def test_a_story_harms_a_federation_of_which_three_of_ten_are_hostile(
+    text: str, real_data: Callable[[str], Path]
+) -> None:
+    name = text.partition("(")[0]
+    task = find_task(text, None if name == "breast_cancer" else real_data(f"{name}.npz"))
+    honest, attacked = (mean_of_ten(task, hostile) for hostile in (0, 3))
+    assert attacked.figures["recall"] < honest.figures["recall"] - STORIES[text]
+    assert attacked.figures[task.figure] < honest.figures[task.figure] - 0.01
+
+
+def mean_of_ten(task: Task, hostile: int) -> Metrics:
+    """How well the plain mean of ten clients' models does after five rounds, the first ones being hostile."""
+    parts = partition("iid", task.train.y, 10, seed=1, groups=task.groups)
+    recipe = Recipe.parse(task.story)
+    model, sent = task.model(seed=1), list(parameters_to_vector(task.model(seed=1).parameters()).detach()[None])
+    for round in range(5):
+        mean = torch.stack(sent).mean(dim=0)
+        sent = []
+        for client, part in enumerate(parts):
+            examples = recipe.poisoned(task.train[part]) if client < hostile else task.train[part]
+            vector_to_parameters(mean.clone(), model.parameters())
+            train(model, examples, Training(epochs=2), seed=100 * round + client, loss=task.loss)
+            sent.append(parameters_to_vector(model.parameters()).detach())
+    vector_to_parameters(torch.stack(sent).mean(dim=0), model.parameters())
+    return judged(task, logits(model, task.test.x))
 
 
 def test_a_track_of_the_real_signs_is_one_clients(real_data: Callable[[str], Path]) -> None:
