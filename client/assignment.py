@@ -103,7 +103,7 @@ class Assignment:
 
         Both hold at least one; a lone example serves for both.
         """
-        part = _parts(self.task, self.partition, self.clients, self.seed)[self.client]
+        part = _parts(self.task, self.partition, self.clients, self.seed, self.hostile)[self.client]
         kept = max(1, len(part) // 10)
         training = part[kept:] if len(part) > 1 else part
         return self.task.train[training], self.task.train[part[:kept]]
@@ -145,5 +145,5 @@ def stream(seed: int, client: int, purpose: str, round: int = 0) -> np.random.Ge
 
 # All clients of a simulation in one process share the cut; a task is one object per process, so it can be the key.
 @functools.lru_cache(maxsize=16)
-def _parts(task: Task, spec: str, clients: int, seed: int) -> tuple[Indices, ...]:
-    return tuple(partition(spec, task.train.y, clients, seed, task.groups))
+def _parts(task: Task, spec: str, clients: int, seed: int, hostile: tuple[int, ...]) -> tuple[Indices, ...]:
+    return tuple(partition(spec, task.train.y, clients, seed, task.groups, hostile))

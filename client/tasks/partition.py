@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Collection
 from typing import Any
 
 import numpy as np
@@ -15,7 +16,12 @@ LEAST = 8  # examples that even the smallest client gets, where there are enough
 
 
 def partition(
-    spec: str, labels: npt.NDArray[Any], clients: int, seed: int, groups: npt.NDArray[Any] | None = None
+    spec: str,
+    labels: npt.NDArray[Any],
+    clients: int,
+    seed: int,
+    groups: npt.NDArray[Any] | None = None,
+    hostile: Collection[int] = (),
 ) -> list[Indices]:
     """Index arrays, one per client, in random order: disjoint, together all examples, none empty.
 
@@ -24,8 +30,10 @@ def partition(
       smaller alpha, the fewer classes a client sees. Clients left with fewer than eight examples are given some by the
       largest ones. Hsu, Qi, Brown, 2019, https://arxiv.org/abs/1909.06335
     - `"sorted"` sorts the examples by label and deals them out in equal consecutive parts: client 0 has the first
-      classes. Karimireddy, He, Jaggi, ICLR 2022, https://arxiv.org/abs/2006.09365; their honest clients share all
-      examples so, and their hostile ones draw from all: that takes a call with the number of the honest ones.
+      classes.
+    - `"sorted_honest"` does so among the honest clients, and has each of the `hostile` draw as many from all examples:
+      what hostile clients hold is then not lost to the others. Karimireddy, He, Jaggi, ICLR 2022,
+      https://arxiv.org/abs/2006.09365
     - `"natural"` makes every group a client, client k the k-th; several groups each where clients are fewer.
 
     `groups` `(N,)` says which examples belong together. No group is ever split over clients: above, groups then stand
@@ -43,6 +51,10 @@ def partition(
     alpha = _alpha(spec)
     # A stream of its own: the same seed also draws batches and hostile clients.
     rng = np.random.default_rng([seed, 1])
+    if spec.strip() == "sorted_honest":
+        if groups is not None:
+            raise SettingError("partition='sorted_honest' would split groups that stay together: write 'sorted'")
+        return _among_honest(labels, clients, hostile, rng)
     if groups is None:
         if spec.strip() == "natural":
             raise SettingError(
@@ -59,7 +71,7 @@ def partition(
 
 def _alpha(spec: str) -> float:
     """The alpha of `dirichlet(alpha)`; 0 for the other ways."""
-    if spec.strip() in {"iid", "sorted", "natural"}:
+    if spec.strip() in {"iid", "sorted", "sorted_honest", "natural"}:
         return 0.0
     found = re.fullmatch(r"\s*dirichlet\(\s*(?:alpha\s*=\s*)?([0-9.]+(?:e[+-]?[0-9]+)?)\s*\)\s*", spec)
     try:
@@ -68,8 +80,8 @@ def _alpha(spec: str) -> float:
         alpha = 0.0
     if not 0.0 < alpha < float("inf"):
         raise SettingError(
-            "partition must be 'iid' or 'dirichlet(0.5)' with a number above 0, or 'sorted', or 'natural' for a task "
-            f"with groups; got {spec!r}"
+            "partition must be 'iid' or 'dirichlet(0.5)' with a number above 0, or 'sorted', 'sorted_honest', or "
+            f"'natural' for a task with groups; got {spec!r}"
         )
     return alpha
 
@@ -95,6 +107,17 @@ def _parts(
     else:
         parts = _topped_up(_skewed(labels, clients, alpha, rng), min(LEAST, count // clients))
     return [rng.permutation(part) for part in parts]
+
+
+def _among_honest(
+    labels: npt.NDArray[Any], clients: int, hostile: Collection[int], rng: np.random.Generator
+) -> list[Indices]:
+    """The examples by label over the clients that are not hostile; the others draw."""
+    honest = clients - len(hostile)
+    _check(honest, len(labels), "examples")
+    cut = iter([rng.permutation(part) for part in np.array_split(np.argsort(labels, kind="stable"), honest)])
+    drawn = len(labels) // honest
+    return [rng.permutation(len(labels))[:drawn] if client in hostile else next(cut) for client in range(clients)]
 
 
 def _majorities(labels: npt.NDArray[Any], member_of: Indices, units: int) -> Indices:

@@ -76,6 +76,19 @@ def test_sorted_parts_are_equal_stretches_of_the_sorted_labels() -> None:
     assert not all(np.array_equal(part, np.sort(part)) for part in parts)  # a client's own order is random
 
 
+def test_sorted_among_the_honest_the_hostile_take_nothing_from_them() -> None:
+    labels = np.random.default_rng(3).permutation(np.repeat(np.arange(5), 20))
+    parts = partition("sorted_honest", labels, 7, seed=1, hostile={2, 6})
+    honest = [part for client, part in enumerate(parts) if client not in {2, 6}]
+    assert [set(labels[part].tolist()) for part in honest] == [{0}, {1}, {2}, {3}, {4}]
+    assert sorted(np.concatenate(honest).tolist()) == list(range(100))
+    for client in (2, 6):
+        assert len(set(parts[client].tolist())) == 20
+        assert len(set(labels[parts[client]].tolist())) > 3
+    with pytest.raises(SettingError, match="write 'sorted'"):
+        partition("sorted_honest", labels, 7, seed=1, groups=labels)
+
+
 def test_groups_are_sorted_by_the_label_that_most_of_them_have() -> None:
     groups = np.repeat([0, 1, 2, 3], 3)
     labels = np.array([2, 2, 0, 0, 0, 2, 1, 1, 1, 0, 2, 0])
@@ -111,7 +124,9 @@ def test_more_clients_than_groups_are_refused_with_the_number_to_write(spec: str
     ["", "dirichlet", "dirichlet()", "dirichlet(0)", "dirichlet(-1)", "dirichlet(x)", "dirichlet(1.2.3)", "shards"],
 )
 def test_another_spec_is_refused_with_what_to_write(spec: str) -> None:
-    with pytest.raises(SettingError, match=r"partition must be 'iid' or 'dirichlet\(0.5\)' .* 'sorted', or 'natural'"):
+    with pytest.raises(
+        SettingError, match=r"partition must be 'iid' or 'dirichlet\(0.5\)' .* 'sorted_honest', or 'natural'"
+    ):
         partition(spec, np.zeros(10), 2, seed=1)
 
 
