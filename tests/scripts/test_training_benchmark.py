@@ -1,6 +1,9 @@
 """`hawthorn benchmark training`: the real measurements with few clients; no figure is judged, as in the others."""
 
 import importlib.util
+import json
+import os
+import subprocess
 import sys
 from pathlib import Path
 
@@ -136,7 +139,12 @@ def test_what_cannot_be_measured_is_told(hawthorn, without_flower, arguments, wo
 
 @pytest.mark.slow
 @pytest.mark.skipif(importlib.util.find_spec("ray") is None, reason="Ray is not installed")
-def test_flowers_simulation_runs_in_turns_with_the_others() -> None:
-    found = training.measured(clients=(4,), repeats=2, only=lambda name: name in {OURS, PEERS["flower"]})
-    assert found["sizes"][0]["work"][PEERS["flower"]]["runs"] == 2
-    assert found["sizes"][0]["faster"].keys() == {PEERS["flower"]}
+def test_flowers_simulation_runs_in_turns_with_the_others(tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "hawthorn.scripts.main", *COMMAND, "--only", "^Flower|^Hawthorn$", "--json", "-"]
+    environment = os.environ | {"FLWR_HOME": str(tmp_path / "flwr")}
+    ended = subprocess.run(command, env=environment, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert ended.returncode == 0, ended.stderr
+    cnn, *others = json.loads(ended.stdout)["sizes"]
+    assert cnn["work"][PEERS["flower"]]["runs"] == 2
+    assert cnn["faster"].keys() == {PEERS["flower"]}
+    assert not any(PEERS["flower"] in size["work"] for size in others)
