@@ -4,8 +4,9 @@ import numpy as np
 import pytest
 import torch
 from hawthorn.client.metrics import judged, of_answers, predictions
+from hawthorn.client.provider import holdout
 from hawthorn.client.tasks import Examples, Task, find_task
-from hawthorn.client.training import Training, evaluate, logits, train
+from hawthorn.client.training import Training, arrays_of, evaluate, logits, train
 from torch.nn import functional
 
 
@@ -97,3 +98,13 @@ def test_a_model_is_judged_alike_with_and_without_its_task() -> None:
     assert metrics.worst_class_recall == metrics.figures["worst_class_recall"]
     assert of_answers(task.test, answers).recalls.tolist() == plain.recalls.tolist()
     assert metrics.figures["roc_auc"] > 0.95
+
+
+def test_a_server_reports_every_figure_of_the_task() -> None:
+    task = find_task("breast_cancer")
+    record = holdout({"task": "breast_cancer", "seed": 1})(1, arrays_of(task.model(seed=1)))
+    metrics = judged(task, logits(task.model(seed=1), task.test.x))
+    assert dict(record) == {"loss": metrics.loss} | {
+        name.replace("_", "-"): value for name, value in metrics.figures.items()
+    }
+    assert {"worst-class-recall", "false-positive-rate", "average-precision"} <= record.keys()

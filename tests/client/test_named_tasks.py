@@ -1,6 +1,7 @@
 """The tasks by name, with their options; on the real data where there is some, or on small files of the same form."""
 
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +11,7 @@ from hawthorn.client.attacks import Recipe
 from hawthorn.client.attacks.success import wanted
 from hawthorn.client.metrics import Metrics, judged
 from hawthorn.client.tasks import TASKS, Task, find_task, partition
-from hawthorn.client.tasks.models import hinge
+from hawthorn.client.tasks.models import cross_entropy, hinge, weighted_cross_entropy
 from hawthorn.client.tasks.sms_spam import LENGTH, weighted_words
 from hawthorn.client.training import Training, logits, train
 from hawthorn.strategies import SettingError
@@ -272,3 +273,15 @@ def test_each_real_hospital_is_a_client(real_data: Callable[[str], Path]) -> Non
     assert len(partition("iid", pooled.train.y, 10, seed=1, groups=pooled.groups)) == 10
     answers = np.zeros((len(pooled.test), 2))
     assert judged(pooled, answers).figures["worst_group_accuracy"] < judged(pooled, answers).accuracy
+
+
+def test_rare_classes_weigh_more_in_the_loss_also_where_clients_are_stacked() -> None:
+    answers, labels = (
+        torch.randn(3, 5, 2, generator=torch.Generator().manual_seed(1)),
+        torch.tensor([[0, 1, 1, 0, 1]] * 3),
+    )
+    loss = partial(weighted_cross_entropy, weights=(0.5, 3.0))
+    one_by_one = torch.stack([loss(*pair) for pair in zip(answers, labels, strict=True)])
+    torch.testing.assert_close(torch.func.vmap(loss)(answers, labels), one_by_one)
+    torch.testing.assert_close(one_by_one[0, 1], 3 * cross_entropy(answers[0], labels[0])[1])
+    torch.testing.assert_close(one_by_one[0, 0], 0.5 * cross_entropy(answers[0], labels[0])[0])
