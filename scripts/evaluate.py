@@ -117,7 +117,7 @@ def evaluate(
         "data": data,
         "partition": partition,
         "clients": clients,
-        "hostile": [_number(text) for text in hostile or ()],
+        "hostile": hostile,
         "tolerated": tolerated,
         "attacks": attacks,
         "defenses": defense,
@@ -151,12 +151,3 @@ def evaluate(
         console.print(f"report: {report}", markup=False, highlight=False, soft_wrap=True)
     if evaluation.failed:
         raise typer.Exit(1)
-
-
-def _number(text: str) -> int | float:
-    from hawthorn.strategies import SettingError
-
-    try:
-        return int(text) if text.strip().isdecimal() else float(text)
-    except ValueError:
-        raise SettingError(f"--hostile must be a count such as 3 or a share such as 0.2, got {text!r}") from None

@@ -43,8 +43,12 @@ def simulate(
     ] = "dirichlet(0.5)",
     clients: Annotated[int, typer.Option(help="Clients in the federation.", rich_help_panel=HEDGE)] = 10,
     hostile: Annotated[
-        int, typer.Option(help="Clients that attack; 0 shows what the hedge costs in peace.", rich_help_panel=HEDGE)
-    ] = 3,
+        str,
+        typer.Option(
+            help="Clients that attack, a count or a share such as 0.3; 0 shows what the hedge costs in peace.",
+            rich_help_panel=HEDGE,
+        ),
+    ] = "3",
     attack: Annotated[
         str,
         typer.Option(
@@ -102,6 +106,7 @@ def simulate(
     only the honest clients averaged, which is the best a defense could hope for.
     """
     from hawthorn.server.settings import Settings
+    from hawthorn.strategies import contract
     from rich.console import Console
 
     from . import progress
@@ -110,13 +115,14 @@ def simulate(
     from .results import Results
 
     check_engine(engine)
+    attackers = contract.attackers(hostile, clients)
     settings = Settings.parse(
         {
             "task": task,
             "data": data,
             "partition": partition,
             "clients": clients,
-            "hostile": hostile,
+            "hostile": attackers,
             "attack": attack,
             "rounds": rounds,
             "seed": seed,
@@ -124,7 +130,7 @@ def simulate(
             "local-steps": local_steps,
             "batch-size": batch_size,
             "learning-rate": learning_rate,
-            "tolerated": tolerated or (str(hostile) if hostile else PEACE_TOLERANCE),
+            "tolerated": tolerated or (str(attackers) if attackers else PEACE_TOLERANCE),
             **({"defense": defense} if defense else {}),
         }
     )

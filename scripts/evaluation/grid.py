@@ -11,7 +11,7 @@ from typing import Any, cast
 
 from hawthorn.server.settings import TABLE, Settings
 from hawthorn.strategies import SettingError
-from hawthorn.strategies.contract import nearest
+from hawthorn.strategies.contract import attackers, nearest
 
 from .catalog import ALL, CATALOG, NONE, QUICK, STORY
 from .cell import COUNTED, Cell
@@ -80,7 +80,7 @@ class Grid:
         """The cells of one federation and seed."""
         peace = dict(written) | {"hostile": 0, "attack": ""}
         named = [attack for attack in self.axes["attacks"] if attack != NONE]
-        if named and not written["hostile"]:
+        if named and not attackers(written["hostile"], int(written.get("clients", Settings.clients))):
             raise SettingError("attacks need at least one hostile client: write hostile=1 or more, or attacks='none'")
         recipes = dict.fromkeys(recipe for attack in named for recipe in _recipes(attack, written))
         attacked = [dict(written) | {"attack": recipe} for recipe in recipes]

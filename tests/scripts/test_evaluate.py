@@ -90,7 +90,7 @@ def test_a_cell_that_fails_is_told_and_the_status_says_so(
         (("--attacks", "sign_flop"), "did you mean 'sign_flip'"),
         (("--attacks", " ; "), "at least one attack"),
         (("--hostile", "0"), "at least one hostile client"),
-        (("--hostile", "many"), "--hostile must be a count"),
+        (("--hostile", "many"), "hostile must be from 0 to clients=7, or a share"),
         (("--hostile", "7", "--tolerated", "1"), "hostile must be below clients=7"),
         (("--defense", "krumm"), "did you mean 'krum'"),
         (("--task", "digit"), "did you mean 'digits'"),
