@@ -28,7 +28,7 @@ def redteamed(goal: Goal, store: Path, *, workers: int, progress: Progressing) -
     """
     wishes = goal.space.wishes
     with Store(store) as kept, Processes(workers) as hands, progress:
-        judge = Judge(goal.values, kept, hands, wishes=wishes, watch=progress.after)
+        judge = Judge(goal.settings, kept, hands, wishes=wishes, watch=progress.after)
         space, left_out = goal.fitting(judge)
         trials = _known(goal, judge, progress)
         progress.phase("search", goal.trials)

@@ -101,6 +101,8 @@ class Goal:
 
         def fits(name: str, candidate: Candidate) -> bool:
             reason = judge.misfit(candidate, self.seed)
+            for call in Recipe.parse(candidate.attack).calls:
+                reason = reason.replace(str(call), "it") if call.name == name else reason
             if reason:
                 reasons[name] = reason
             return not reason
@@ -109,6 +111,9 @@ class Goal:
         if not lessons:
             raise SettingError(f"no attack can be carried out: {'; '.join(reasons.values())}")
         space = replace(self.space, lessons=lessons)
+        wishes = [name for name in lessons if name in WISHES]
+        if wishes and not fits("neurotoxin", space.start(lesson=wishes[0], lasts=True)):
+            space = replace(space, lasting=False)
         updates = tuple(name for name in space.updates if fits(name, space.start(update=name)))
         return replace(space, updates=updates), reasons
 

@@ -75,8 +75,8 @@ ALWAYS = "always"
 TIMES = ("sleeper", "schedule")
 
 EXCLUDED: Mapping[str, str] = {
-    "lie_about_counts": "no strength to search for: defenses weigh nobody by what it claims; tried as a known attack",
-    "malformed": "no strength to search for: what is malformed is refused before any defense; tried as a known attack",
+    "lie_about_counts": "defenses weigh nobody by what it claims; tried as a known attack",
+    "malformed": "what is malformed is refused before any defense sees it; tried as a known attack",
 }
 
 SHARE = Choice((0.1, 0.25, 0.5, 1.0))
@@ -133,7 +133,8 @@ class Space:
     """The attacks of one search: `least` to `most` of `clients` are hostile, for `rounds`, on a task with `classes`.
 
     `lessons` and `updates` are those that fit the task. With `wishes`, only attacks with a wish are in it, with `wish`
-    those that have this one; then a lesson's strength alone is left to search.
+    those that have this one; then a lesson's strength alone is left to search. `lasting` says whether neurotoxin may
+    make a lesson last.
     """
 
     clients: int
@@ -143,6 +144,7 @@ class Space:
     most: int
     lessons: tuple[str, ...] = LESSONS
     updates: tuple[str, ...] = UPDATES
+    lasting: bool = True
     wish: Call | None = None
     wishes: bool = False
 
@@ -227,7 +229,7 @@ class Space:
         """What hostile clients train on and how."""
         lesson = draw("lesson", Choice(self.lessons))
         calls = [self._call(lesson, draw)]
-        if lesson in WISHES and draw("lasts", Choice((False, True))):
+        if self.lasting and lesson in WISHES and draw("lasts", Choice((False, True))):
             calls.append(self._call("neurotoxin", draw))
         return calls
 

@@ -110,8 +110,9 @@ def show(findings: Findings, console: Console) -> None:
         line(text)
     line("")
     console.print(_families(findings))
-    for name, reason in findings.left_out.items():
-        line(f"not searched: {name}: {reason}", "dim")
+    for reason in dict.fromkeys(findings.left_out.values()):
+        names = ", ".join(name for name, why in findings.left_out.items() if why == reason)
+        line(f"not searched: {names}: {reason}", "dim")
     for key, reason in findings.failed.items():
         line(f"failed: {key}: {reason}", "red")
 
@@ -173,7 +174,10 @@ def _remarks(findings: Findings) -> list[str]:
     if entry is not None and entry.recall is not None:
         evaded = f"of what the attackers sent in the worst attack, {100 * (1 - entry.recall.mean):.0f} % was accepted"
         if entry.auroc is not None:
-            evaded += f"; scores tell it from honest updates with an AUROC of {entry.auroc.mean:.2f} (0.5: not at all)"
+            told_apart = (
+                "honest updates look worse than it" if entry.auroc.mean < 0.5 else "it looks worse than honest ones"
+            )
+            evaded += f"; to the scores {told_apart} (AUROC {entry.auroc.mean:.2f}; 0.5: no difference)"
         lines.append(evaded)
     return lines
 
@@ -200,4 +204,4 @@ def _families(findings: Findings) -> Table:
 
 
 def _table(title: str) -> Table:
-    return Table(title=escape(title), title_justify="left", box=box.SIMPLE_HEAD, padding=(0, 1), pad_edge=False)
+    return Table(title=escape(title), title_justify="left", box=box.SIMPLE_HEAD, padding=(0, 0, 0, 1), pad_edge=False)

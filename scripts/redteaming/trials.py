@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import Any
+from dataclasses import dataclass, field, replace
 
 from hawthorn.server.settings import Settings
 from hawthorn.strategies import SettingError
@@ -53,12 +52,12 @@ class Trial:
 
 @dataclass
 class Judge:
-    """Runs attacks on a federation, `values` by the names of settings, and remembers which cells have failed.
+    """Runs attacks on the federation of these settings, and remembers which cells have failed.
 
     `watch` is called with every batch of attacks that has ended, and whether any of their runs was made now.
     """
 
-    values: Mapping[str, Any]
+    settings: Settings
     store: Store
     workers: Processes
     wishes: bool = False
@@ -66,9 +65,8 @@ class Judge:
     failed: dict[str, str] = field(default_factory=dict[str, str])
 
     def cell(self, run: str, candidate: Candidate, seed: int) -> Cell:
-        """The cell of one run; raises `SettingError` for a candidate that its settings do not allow."""
-        attacked = {"hostile": candidate.hostile, "attack": candidate.attack, "seed": seed}
-        return Cell(run, Settings.parse(dict(self.values) | attacked))
+        """The cell of one run."""
+        return Cell(run, replace(self.settings, hostile=candidate.hostile, attack=candidate.attack, seed=seed))
 
     def misfit(self, candidate: Candidate, seed: int) -> str:
         """Why the candidate cannot be carried out here; empty if it can."""

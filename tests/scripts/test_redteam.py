@@ -12,14 +12,25 @@ from hawthorn.client.tasks import Task, find_task
 from hawthorn.scripts.evaluation import work
 from hawthorn.scripts.evaluation.catalog import CATALOG
 from hawthorn.scripts.evaluation.grid import Grid
+from hawthorn.scripts.evaluation.store import Store
+from hawthorn.scripts.evaluation.work import Processes
 from hawthorn.scripts.redteaming.campaign import redteamed
 from hawthorn.scripts.redteaming.findings import Findings
 from hawthorn.scripts.redteaming.goal import Goal
 from hawthorn.scripts.redteaming.search import searched
-from hawthorn.scripts.redteaming.space import EXCLUDED, LESSONS, OPTIONS, Candidate, Choice, Factor, Space
+from hawthorn.scripts.redteaming.space import (
+    EXCLUDED,
+    LESSONS,
+    OPTIONS,
+    UPDATES,
+    Candidate,
+    Choice,
+    Factor,
+    Space,
+)
 from hawthorn.scripts.redteaming.spec import toml
 from hawthorn.scripts.redteaming.terminal import Progressing, show
-from hawthorn.scripts.redteaming.trials import Trial
+from hawthorn.scripts.redteaming.trials import Judge, Trial
 from hawthorn.strategies.contract import ATTACKS, Call
 from program import Ended
 from rich.console import Console
@@ -152,6 +163,18 @@ def test_a_search_ends_where_there_is_nothing_new():
     assert 1 <= len(found) <= 4
 
 
+def test_what_a_forest_cannot_do_is_left_out_with_the_reason(tmp_path: Path):
+    goal = Goal({"task": "breast_cancer(network='forest')", "tolerated": "2", "rounds": 4})
+    with Store(tmp_path / "cells.db") as store, Processes(1) as hands:
+        judge = Judge(goal.settings, store, hands)
+        space, reasons = goal.fitting(judge)
+        assert space.updates == ("trained",)
+        assert "label_flip" in space.lessons
+        assert set(reasons) == {"sponge", "neurotoxin", *UPDATES} - {"trained"}
+        assert all("trees have no update" in reason for reason in reasons.values())
+        assert all(judge.misfit(candidate, 1) == "" for candidate in drawn(space, 20))
+
+
 @pytest.fixture(scope="module")
 def kept(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tmp_path_factory.mktemp("redteam") / "cells.db"
@@ -223,6 +246,17 @@ def test_the_same_search_again_runs_nothing(
     assert document["worst"]["defended"]["gap"]["mean"] == findings.entry(findings.worst).gap.mean
     assert grid.read_text() == toml(GOAL, findings.worst, findings.headline)
     assert document["worst"]["command"] in ended.err
+
+
+def test_without_time_for_new_attacks_the_worst_is_a_known_one(findings: Findings, kept: Path):
+    goal, told = replace(GOAL, minutes=1e-9), StringIO()
+    found = redteamed(goal, kept, workers=1, progress=Progressing(Console(file=told), goal))
+    show(found, Console(file=told))
+    assert len(found.trials) == GOAL.batch
+    assert found.found is None
+    assert found.worst == found.known
+    assert found.entry(found.worst) is not None
+    assert "no new attack was tried" in told.getvalue()
 
 
 @pytest.mark.parametrize(
