@@ -41,8 +41,17 @@ class Fleet:
     norm's counters, stay in every client as they are in a new model. `threads` train at once, as many as there are
     cores unless said otherwise; their number changes no bit. With `stacked`, models that cannot be stacked and jobs
     with a penalty or frozen values go one by one, and a row may depend on the others in its last digits. On a GPU
-    (`device="cuda"`, not timed yet) `auto` means `stacked`. Raises `SettingError` for an unknown method, a device that
-    is not there, and a model that is not of float32 throughout.
+    (`device="cuda"`, never run on one so far) `auto` means `stacked`. Raises `SettingError` for an unknown method, a
+    device that is not there, and a model that is not of float32 throughout.
+
+    >>> from hawthorn.client.tasks import find_task
+    >>> from hawthorn.client.training import Training
+    >>> task = find_task("digits")
+    >>> fleet = Fleet(task, seed=1, method="one_by_one")
+    >>> jobs = [Job(task.train[:60], Training(epochs=1), seed=1), Job(task.train[60:200], Training(steps=3), seed=2)]
+    >>> updates, losses = fleet.trained(fleet.initial, jobs)
+    >>> updates.shape == (2, len(fleet.initial)), losses.shape
+    (True, (2,))
     """
 
     def __init__(
