@@ -14,8 +14,8 @@ if TYPE_CHECKING:
     from hawthorn.strategies import Defense
     from rich.console import Console
 
-    from .certification import Certificate, Certification
-    from .recording import Floats
+    from .certifying.certification import Certificate, Certification
+    from .certifying.recording import Floats
 
 CLIENTS = 10  # of a run that is recorded, where nobody says how many
 
@@ -69,8 +69,8 @@ def certify(
     from hawthorn.strategies.certificates import part_tolerances
     from rich.console import Console
 
-    from .certification import Certification
-    from .recording import recorded_updates, updates_in
+    from .certifying.certification import Certification
+    from .certifying.recording import recorded_updates, updates_in
 
     recipe = _recipe(defense, tolerated)
     _check_target(json_file)
@@ -154,8 +154,8 @@ def _check_target(json_file: str) -> None:
 def _certificate(recipe: Defense, honest: Floats, n: int, f: int, budget: int, seed: int, log: Console) -> Certificate:
     from hawthorn.strategies.certificates import least_kappa, median_kappa, proven_kappa
 
-    from .certification import Certificate
-    from .kappa import worst_case
+    from .certifying.certification import Certificate
+    from .certifying.kappa import worst_case
 
     quiet, proven = replace(recipe, f=f, scores=(), policy="none"), proven_kappa(recipe, n, f)
     log.print(f"seeking the worst of {f} hostile of {n}", highlight=False)

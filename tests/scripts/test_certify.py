@@ -6,9 +6,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hawthorn.scripts.hostile_rows import attacks, spread
-from hawthorn.scripts.kappa import EVERY, needed_kappa, sets_of, turns, worst_case
-from hawthorn.scripts.recording import recorded_updates, updates_in
+from hawthorn.scripts.certifying.hostile_rows import attacks, spread
+from hawthorn.scripts.certifying.kappa import EVERY, needed_kappa, sets_of, turns, worst_case
+from hawthorn.scripts.certifying.recording import recorded_updates, updates_in
 from hawthorn.server.settings import Settings
 from hawthorn.strategies import Defense, SettingError
 from hawthorn.strategies.certificates import (

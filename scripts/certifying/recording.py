@@ -45,8 +45,8 @@ def recorded_updates(settings: Settings) -> Floats:
     from hawthorn.client.app import app
     from hawthorn.client.provider import initial_arrays
 
-    from .collusion import arrays_in, vector
-    from .in_process import InProcessGrid
+    from ..collusion import arrays_in, vector
+    from ..in_process import InProcessGrid
 
     class Recording(FedAvg):
         """Federated averaging that keeps every round's updates."""

@@ -1,0 +1,1 @@
+"""Certificates: updates to record, hostile rows to try, and the search for the worst of them."""
