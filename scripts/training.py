@@ -179,7 +179,7 @@ def _works(
         except ImportError:
             left_out[PEERS["byzfl"]] = "not installed"
     if grid is not None:
-        yield Work(PEERS["flower"], "Flower", partial(_same, FlowerRound(grid, task, defense)))
+        yield Work(PEERS["flower"], "Flower", partial(_same, FlowerRound(grid, task, f)))
 
 
 def _same(job: Callable[[], object]) -> Callable[[], object]:
@@ -221,6 +221,6 @@ def show(found: dict[str, Any], console: Console) -> None:
     console.print(
         f"One step on {settings['batch']} images for each client, {PIPELINE}, f = n // 5; {machine['cores']} cores of "
         f"{machine['cpu']}. Medians of {settings['repeats']} interleaved turns (fewer where slow) and of the ratios "
-        "within each. Flower without its start.",
+        "within each. Flower without its start, and with its trimmed mean alone.",
         style="dim",
     )

@@ -1,7 +1,7 @@
 """How others train the clients of a round: a plain PyTorch loop, ByzFL, and Flower's simulation; and the bare training.
 
-All train the same network on the same share of the same images, one step on one batch for each client, and aggregate
-with NNM and trimmed mean: ByzFL with its own, the others with ours.
+All train the same network on the same share of the same images, one step on one batch for each client. ByzFL aggregates
+with its own NNM and trimmed mean, Flower with its own trimmed mean alone, as it has no NNM, and the loop with ours.
 """
 
 from __future__ import annotations
@@ -17,9 +17,10 @@ from typing import Any, TypeVar
 
 import numpy as np
 import torch
-from flwr.app import ArrayRecord, ConfigRecordValues, Context, Message, MetricRecord, RecordDict
+from flwr.app import ConfigRecordValues, Context, Message, MetricRecord, RecordDict
 from flwr.clientapp import ClientApp
 from flwr.serverapp import Grid, ServerApp
+from flwr.serverapp.strategy import FedTrimmedAvg
 from hawthorn.client.fleet import Job
 from hawthorn.client.stacking import differentiated, stacks, step_batch
 from hawthorn.client.tasks import Examples, Task
@@ -28,14 +29,12 @@ from hawthorn.client.tasks.lookup import cache_folder
 from hawthorn.client.training import Training, arrays_of, load_arrays, one_thread, train
 from hawthorn.strategies import Defense
 from hawthorn.strategies.errors import HawthornError
-from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional
 
 from .replies import quiet
 
 Answer = TypeVar("Answer")
-Rows = NDArray[np.float32]
 
 BATCH, RATE = 32, 0.1
 STILL = 1e-9  # a rate at which a model stays as it is: what has learned its batch by heart would pool faster
@@ -208,32 +207,25 @@ def trained(message: Message, context: Context) -> Message:
     model = ConvolutionalNetwork()
     load_arrays(model, message.content.array_records["arrays"])
     loss = train(model, examples, TRAINING, seed=int(np.random.default_rng().integers(2**63)))
-    content = RecordDict({"arrays": arrays_of(model), "metrics": MetricRecord({"train-loss": loss})})
-    return Message(content, reply_to=message)
+    metrics = MetricRecord({"train-loss": loss, "num-examples": len(examples)})
+    return Message(RecordDict({"arrays": arrays_of(model), "metrics": metrics}), reply_to=message)
 
 
 class FlowerRound:
-    """A round over Flower's grid: messages out, replies back, rows, and our defense."""
+    """A round as Flower's own strategy runs it: sampling, messages, replies, and its trimmed mean."""
 
-    def __init__(self, grid: Grid, task: Task, defense: Defense) -> None:
+    def __init__(self, grid: Grid, task: Task, f: int) -> None:
         self.grid = grid
-        self.nodes = sorted(grid.get_node_ids())
-        self.model = task.model(1)
-        self.defense = defense
+        self.arrays = arrays_of(task.model(1))
+        self.beta = f / len(list(grid.get_node_ids()))
 
     def __call__(self) -> None:
-        """One round; raises `HawthornError` if a client failed."""
-        content = RecordDict({"arrays": arrays_of(self.model)})
-        replies = list(self.grid.send_and_receive([Message(content, node, "train") for node in self.nodes]))
-        if len(replies) < len(self.nodes) or any(reply.has_error() for reply in replies):
+        """One round; raises `HawthornError` if there is no model after it."""
+        strategy = FedTrimmedAvg(fraction_evaluate=0, beta=self.beta)
+        result = strategy.start(grid=self.grid, initial_arrays=self.arrays, num_rounds=1)
+        if not result.train_metrics_clientapp:
             raise HawthornError("a client of Flower's simulation failed")
-        sent = _vector(arrays_of(self.model))
-        update = self.defense(np.stack([_vector(reply.content.array_records["arrays"]) - sent for reply in replies]))
-        nn.utils.vector_to_parameters(torch.from_numpy(sent + np.asarray(update.update)), self.model.parameters())
-
-
-def _vector(arrays: ArrayRecord) -> Rows:
-    return np.concatenate([array.numpy().ravel() for array in arrays.values()])
+        self.arrays = result.arrays
 
 
 def in_flower(clients: int, work: Callable[[Grid], Answer]) -> Answer:
