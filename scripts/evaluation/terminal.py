@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from .evaluation import Evaluation
     from .work import Done
 
-WIDEST = 30  # characters of a name before it is wrapped
+WIDEST = 28  # characters of a name before it is wrapped
 EVERY = 15.0  # seconds between the lines that tell of progress where there is no terminal to draw a bar on
 
 
@@ -85,6 +85,9 @@ def show(evaluation: Evaluation, console: Console) -> None:
         ranked = [one for one in evaluation.standings if (one.scenario, one.hostile) == (place, hostile)]
         console.print(_standings(place, hostile, ranked))
         for one in ranked:
+            console.print(_worst_case(one), highlight=False, markup=False)
+        console.print()
+        for one in ranked:
             if one.defense != FEDAVG:
                 attacked = [entry for entry in evaluation.entries if _belongs(entry, one)]
                 plain = [entry for entry in evaluation.entries if entry.scenario == place and entry.defense == FEDAVG]
@@ -109,9 +112,8 @@ def _standings(place: Scenario, hostile: int, ranked: Sequence[Standing]) -> Tab
     figure = next((one.worst.figure for one in ranked if one.worst), "accuracy").replace("_", " ")
     table = _table(headline(place, hostile) + f"; {figure}, %")
     _first_column(table, "defense", [short(one.defense) for one in ranked])
-    for heading in ("lost at worst", "lost in peace", "wish", "caught", "false alarm", "AUROC"):
+    for heading in ("lost at worst", "lost in peace", "wish", "caught", "alarm"):
         table.add_column(heading, justify="right", min_width=max(map(len, heading.split())))
-    table.add_column("worst attack", overflow="fold")
     for one in ranked:
         worst, fooled, peace = one.worst, one.fooled, one.peace
         table.add_row(
@@ -121,17 +123,24 @@ def _standings(place: Scenario, hostile: int, ranked: Sequence[Standing]) -> Tab
             told(fooled.excess if fooled else None),
             _percent(one.detection["recall"]),
             _percent(one.detection["false_alarm_rate"]),
-            _number(one.detection["auroc"]),
-            escape(worst.attack) if worst else "-",
         )
     return table
+
+
+def _worst_case(standing: Standing) -> str:
+    """The attack that costs most, and how far that is from the honest clients alone."""
+    worst = standing.worst
+    if worst is None:
+        return f"{short(standing.defense)}: nothing to compare with"
+    reached = f"{_mean(worst.final)} beside {_mean(worst.oracle)} of the honest clients alone"
+    return f"{short(standing.defense)} at worst: {worst.attack} costs {told(worst.gap)} points, {reached}"
 
 
 def _attacks(standing: Standing, found: Sequence[Entry], plain: dict[tuple[int, str], Entry]) -> Table:
     """Every attack on one defense, the worst first."""
     table = _table(standing.defense)
     _first_column(table, "attack", [entry.attack for entry in found])
-    columns = ("plain", "hedge", "lost", "wish", "caught", "false alarm")
+    columns = ("plain", "hedge", "lost", "wish", "caught", "alarm")
     for heading in columns:
         table.add_column(heading, justify="right", min_width=max(map(len, heading.split())))
     for entry in sorted(found, key=lambda entry: -entry.gap.mean if entry.gap else 1.0):
@@ -196,7 +205,3 @@ def _mean(estimate: Estimate | None) -> str:
 
 def _percent(share: float | None) -> str:
     return "-" if share is None else f"{100 * share:.1f}"
-
-
-def _number(value: float | None) -> str:
-    return "-" if value is None else f"{value:.3f}"
