@@ -112,8 +112,8 @@ def _standings(place: Scenario, hostile: int, ranked: Sequence[Standing]) -> Tab
     figure = next((one.worst.figure for one in ranked if one.worst), "accuracy").replace("_", " ")
     table = _table(headline(place, hostile) + f"; {figure}, %")
     _first_column(table, "defense", [short(one.defense) for one in ranked])
-    for heading in ("lost at worst", "lost in peace", "wish", "caught", "alarm"):
-        table.add_column(heading, justify="right", min_width=max(map(len, heading.split())))
+    for heading in ("lost at\nworst", "lost in\npeace", "wish", "caught", "alarm"):
+        table.add_column(heading, justify="right", no_wrap=True)
     for one in ranked:
         worst, fooled, peace = one.worst, one.fooled, one.peace
         table.add_row(
@@ -142,7 +142,7 @@ def _attacks(standing: Standing, found: Sequence[Entry], plain: dict[tuple[int, 
     _first_column(table, "attack", [entry.attack for entry in found])
     columns = ("plain", "hedge", "lost", "wish", "caught", "alarm")
     for heading in columns:
-        table.add_column(heading, justify="right", min_width=max(map(len, heading.split())))
+        table.add_column(heading, justify="right", no_wrap=True)
     for entry in sorted(found, key=lambda entry: -entry.gap.mean if entry.gap else 1.0):
         beside = plain.get((entry.hostile, entry.attack))
         table.add_row(
