@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from .evaluation import Evaluation
     from .work import Done
 
-WIDEST = 28  # characters of a name before it is wrapped
+WIDEST = 26  # characters of a name before it is wrapped
 EVERY = 15.0  # seconds between the lines that tell of progress where there is no terminal to draw a bar on
 
 
