@@ -80,14 +80,15 @@ def _known(goal: Goal, judge: Judge, progress: Progressing) -> list[Trial]:
 
 
 def _runoff(goal: Goal, judge: Judge, trials: Sequence[Trial], progress: Progressing) -> list[Trial]:
-    """The worst attacks again, on seeds on which none of them was chosen."""
+    """The worst attacks on more seeds; few as they are, all seeds so far decide together which is the worst."""
     finalists = [
         trial
         for known in (True, False)
         for trial in worst_of_families([trial for trial in trials if trial.known == known], goal)[:FINALISTS]
     ]
     progress.phase("runoff", len(finalists))
-    again = judge.trials([trial.candidate for trial in finalists], goal.deciding, batch=goal.batch)
+    seeds = (*goal.searching, *goal.deciding)
+    again = judge.trials([trial.candidate for trial in finalists], seeds, batch=goal.batch)
     return [replace(trial, known=first.known) for trial, first in zip(again, finalists, strict=True)]
 
 

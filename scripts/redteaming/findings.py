@@ -19,11 +19,10 @@ from .trials import Trial
 class Findings:
     """What a search has found.
 
-    `trials` are all attacks tried, on the seeds of the search; `runoff` the finalists, on others. `known` is the known
+    `trials` are all attacks tried, on the seeds of the search; `runoff` the finalists, on more. `known` is the known
     attack that does most harm in the runoff, `found` the new one, None without any, and `worst` the worse of these.
     `entries` hold their confirmed figures, defended and not, and those in peace; `added` is how much more harm `found`
-    does than `known`, seed by seed.
-    `left_out` says what does not fit the task and why, `failed` the same of cells.
+    does than `known`, seed by seed. `left_out` says what was not searched and why, `failed` the same of cells.
     """
 
     goal: Goal

@@ -27,9 +27,9 @@ class Goal:
 
     `values` are the federation's settings by name, and `hostile` how many attack, empty for one up to the tolerated.
     `wish` is empty to search for damage; for an attack that gets what it wants it is "any", "story" for what the task's
-    own attack wants, or an attack on data. Attacks are tried on `search_seeds` seeds from `seed` on; the finalists meet
-    on the next ones, and the worst is confirmed on the `confirm_seeds` after these: no seed serves twice, because the
-    best of many on one set of seeds was lucky there. `minutes` 0 is no limit.
+    own attack wants, or an attack on data. Attacks are tried on `search_seeds` seeds from `seed` on; the finalists also
+    on the next ones, and the worst is confirmed on the `confirm_seeds` after these, which have chosen nothing: the best
+    of many was lucky on the seeds that made it the best. `minutes` 0 is no limit.
     """
 
     values: Mapping[str, Any]
@@ -49,7 +49,7 @@ class Goal:
 
     @property
     def deciding(self) -> tuple[int, ...]:
-        """Those of the runoff.
+        """Those that come in with the runoff.
 
         >>> goal = Goal({}, search_seeds=2, confirm_seeds=4)
         >>> goal.searching, goal.deciding, goal.confirming

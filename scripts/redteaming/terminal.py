@@ -144,7 +144,6 @@ def _mean(estimate: Estimate | None) -> str:
 
 
 COLUMNS: dict[str, Callable[[Entry], str]] = {
-    "hostile": lambda entry: str(entry.hostile),
     "reached": lambda entry: _mean(entry.final),
     "honest only": lambda entry: _mean(entry.oracle),
     "lost": lambda entry: told(entry.gap),
@@ -158,11 +157,12 @@ COLUMNS: dict[str, Callable[[Entry], str]] = {
 def _remarks(findings: Findings) -> list[str]:
     """What the attacks are, and what the table does not say of them."""
     what = "of the wish" if findings.goal.wish else "of damage"
-    lines = [f"{KNOWN}: {findings.known.attack}"]
+    clients = findings.goal.settings.clients
+    lines = [f"{KNOWN}: {findings.known.attack}, by {findings.known.hostile} of {clients}"]
     if findings.found is None:
         lines.append("no new attack was tried, so the worst is a known one")
     else:
-        lines.append(f"{FOUND}: {findings.found.attack}")
+        lines.append(f"{FOUND}: {findings.found.attack}, by {findings.found.hostile} of {clients}")
         more = f"{told(findings.added)} points {what} more than the worst known attack"
         if findings.worst == findings.found:
             lines.append(f"it does {more}")
