@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import optuna
@@ -13,6 +13,9 @@ from optuna.trial import TrialState
 
 from .space import Candidate, Choice, Domain, Factor, Space
 from .trials import Trial
+
+Parameters = Mapping[str, tuple[Domain, Any]]
+"""The parameters that make a candidate, by name, each with its domain and value."""
 
 TURN = 4  # every so many attacks, it is some update's turn, whatever is known of it
 PATIENCE = 20  # asked for so many attacks in a row that were all tried before, it has nothing new to offer
@@ -40,9 +43,13 @@ def searched(
     """
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     study = optuna.create_study(direction="maximize", sampler=optuna.samplers.TPESampler(seed=seed))
-    tried = {trial.candidate: harm(trial) for trial in known}
-    for candidate, found in tried.items():
-        _tell_known(study, space, candidate, found)
+    tried: dict[Candidate, float | None] = {}
+    for trial in known:
+        tried[trial.candidate] = harm(trial)
+        drawn = space.parameters(trial.candidate)
+        if drawn is not None:
+            tried[_made(space, drawn)] = harm(trial)  # the same attack, with all options written out
+            _tell_known(study, drawn, harm(trial))
     turns = itertools.cycle(space.updates)
     ended: list[Trial] = []
     while len(ended) < trials and not over():
@@ -87,9 +94,12 @@ def _tell(study: optuna.Study, trial: optuna.Trial, harm: float | None) -> None:
         study.tell(trial, harm)
 
 
-def _tell_known(study: optuna.Study, space: Space, candidate: Candidate, harm: float | None) -> None:
-    drawn = space.parameters(candidate)
-    if drawn is None or harm is None:
+def _made(space: Space, drawn: Parameters) -> Candidate:
+    return space.candidate(lambda name, _: drawn[name][1])
+
+
+def _tell_known(study: optuna.Study, drawn: Parameters, harm: float | None) -> None:
+    if harm is None or not math.isfinite(harm):
         return
     study.add_trial(
         optuna.create_trial(

@@ -154,6 +154,22 @@ def test_a_search_tries_nothing_twice_and_the_same_again_with_the_same_seed():
     assert [one.candidate for one in search(seed=2)] != found
 
 
+def test_a_known_attack_is_not_found_again_with_its_options_written_out():
+    space = replace(SPACE, updates=("mimic",), least=3, rounds=3)
+    found = searched(
+        space,
+        lambda candidates: [trial(one) for one in candidates],
+        lambda one: float("jitter" not in one.candidate.attack),
+        [trial(Candidate("mimic", 3))],
+        trials=30,
+        batch=4,
+        seed=1,
+    )
+    tried = {one.candidate.attack for one in found}
+    assert "mimic(warmup=1)" in tried
+    assert "mimic(warmup=10)" not in tried
+
+
 def test_a_search_ends_where_there_is_nothing_new():
     space = replace(SPACE, least=3, updates=("fang",), rounds=1)
     space = replace(space.wishing_for(Call("label_flip")), updates=("trained",))  # only neurotoxin's share is left
