@@ -73,8 +73,8 @@ class Fleet:
         self._replicas: dict[bool, list[Replica]] = {}  # by whether channels come last
         self._pool: ThreadPoolExecutor | None = None
         self._choice = Choice(task, self._template)
-        # What a step allocates the next one needs again. The C library would give it back to the system meanwhile, which
-        # takes a sixth of a small network's time; once it has seen a block of this size go, it keeps as much.
+        # What a step allocates the next one needs again. The C library would give it back to the system meanwhile,
+        # which takes a sixth of a small network's time; once it has seen a block of this size go, it keeps as much.
         torch.empty(KEPT, dtype=torch.uint8)
 
     def model(self, vector: Floats) -> torch.nn.Module:
