@@ -1,5 +1,9 @@
 import json
+import os
+import signal
 import sqlite3
+import subprocess
+import sys
 from collections.abc import Callable
 from dataclasses import replace
 from io import StringIO
@@ -11,6 +15,7 @@ from hawthorn.client.attacks import Recipe, wanted
 from hawthorn.client.tasks import Task, find_task
 from hawthorn.scripts.evaluation import work
 from hawthorn.scripts.evaluation.catalog import CATALOG
+from hawthorn.scripts.evaluation.cell import Cell
 from hawthorn.scripts.evaluation.grid import Grid
 from hawthorn.scripts.evaluation.store import Store
 from hawthorn.scripts.evaluation.work import Processes
@@ -31,6 +36,7 @@ from hawthorn.scripts.redteaming.space import (
 from hawthorn.scripts.redteaming.spec import toml
 from hawthorn.scripts.redteaming.terminal import Progressing, show
 from hawthorn.scripts.redteaming.trials import Judge, Trial
+from hawthorn.server.settings import Settings
 from hawthorn.strategies.contract import ATTACKS, Call
 from program import Ended
 from rich.console import Console
@@ -115,6 +121,30 @@ def test_whoever_searches_for_a_wish_tries_only_attacks_that_have_it(wish: Call 
     known = replace(GOAL, wish=str(wish or "any")).known()
     assert all(wanted(Recipe.parse(one.attack), digits.test, digits) is not None for one in known)
     assert any("model_replacement" in one.attack for one in known)
+
+
+def test_processes_are_kept_for_the_next_cells_and_replaced_when_one_has_died(tmp_path: Path):
+    written = {"clients": 3, "rounds": 1, "local-steps": 1, "tolerated": "0.2"}
+    with Store(tmp_path / "cells.db") as store, Processes(2) as hands:
+
+        def ran(*seeds: int) -> set[int]:
+            cells = [Cell("oracle", Settings.parse(written | {"seed": seed})) for seed in seeds]
+            reached, failed = work.results(cells, store, workers=hands, watch=lambda _: None)
+            assert failed == {}
+            assert len(reached) == len(seeds)
+            return set(hands._pool._processes)
+
+        first = ran(1, 2)
+        assert ran(3) == first
+        os.kill(min(first), signal.SIGKILL)
+        assert not ran(4, 5) & first
+
+
+def test_who_has_no_optuna_is_told_what_to_install():
+    script = "import sys; sys.modules['optuna'] = None; from hawthorn.scripts.main import main; main()"
+    done = subprocess.run([sys.executable, "-c", script, "redteam"], capture_output=True, text=True, check=False)
+    assert done.returncode == 2
+    assert "pip install 'hawthorn[redteam]'" in done.stderr
 
 
 def weakness(candidate: Candidate) -> float:
