@@ -86,13 +86,18 @@ class Fleet:
             start += entry.numel()
         return self._template
 
-    def trained(self, sent: Floats, jobs: Sequence[Job]) -> tuple[Floats, npt.NDArray[np.float64]]:
-        """The updates `(n, d)` of the clients, what they trained less what was sent, and their mean losses `(n,)`."""
+    def trained(
+        self, sent: Floats, jobs: Sequence[Job], *, out: Floats | None = None
+    ) -> tuple[Floats, npt.NDArray[np.float64]]:
+        """The updates `(n, d)` of the clients, what they trained less what was sent, and their mean losses `(n,)`.
+
+        They are written to the first rows of `out`, if it is given: memory that is there already costs no time.
+        """
         if sent.shape != self.initial.shape:
             raise SettingError(f"a model of this task is a row of {self.initial.shape}, got {sent.shape}")
         start = torch.tensor(sent, dtype=torch.float32, device=self.device)
         # NumPy asks for large pages, which take a fraction of the time to come by; torch does not
-        updates = np.empty((len(jobs), len(sent)), dtype=np.float32)
+        updates = np.empty((len(jobs), len(sent)), dtype=np.float32) if out is None else out[: len(jobs)]
         rows = torch.from_numpy(updates).to(self.device)
         self.method = self._method(start, jobs)
         losses = self._train(self.method, start, jobs, rows, self.threads)
@@ -191,17 +196,37 @@ class Replica:
             if channels_last and entry.ndim == 4:
                 entry.data = entry.data.contiguous(memory_format=torch.channels_last)
         self.entries = [entry.detach() for entry in entries.values() if entry.is_floating_point()]
+        self.parameters = list(model.parameters())
+        places = [parameter.data_ptr() for parameter in self.parameters]
+        self.bare = places == [entry.data_ptr() for entry in self.entries] and not self.counters
+        self.loaded: torch.Tensor | None = None  # what the weights are, as long as nobody has trained them
 
     def train(self, start: torch.Tensor, job: Job, update: torch.Tensor) -> float:
         """The mean loss of training from `start` `(d,)`; what it moves is written to `update` `(d,)`."""
-        for entry, part in zip(self.entries, self._parts(start), strict=True):
-            entry.copy_(part)
+        if self.loaded is not start:
+            for entry, part in zip(self.entries, self._parts(start), strict=True):
+                entry.copy_(part)
+            self.loaded = start
+        if self.bare and job.steps == 1 and not job.alone:
+            return self._step(start, job, update)
+        self.loaded = None
         if self.counters:
             self.model.load_state_dict(self.counters, strict=False)
         loss = descended(self.model, job.examples, job.training, seed=job.seed, loss=self.loss)
         for entry, part, moved in zip(self.entries, self._parts(start), self._parts(update), strict=True):
             torch.sub(entry, part, out=moved)
         return loss
+
+    def _step(self, start: torch.Tensor, job: Job, update: torch.Tensor) -> float:
+        """The same for a single step, after which the next client finds the weights as they were sent."""
+        (batch,) = job.batches()
+        x, y = torch.from_numpy(job.examples.x), torch.from_numpy(job.examples.y)
+        mean = self.loss(self.model(x[batch].to(start.device)), y[batch].to(start.device)).mean()
+        gradients = torch.autograd.grad(mean, self.parameters)
+        for part, gradient, moved in zip(self._parts(start), gradients, self._parts(update), strict=True):
+            # as if the weights had moved and come back: the same bits as those of who has taken the step
+            torch.sub(part, gradient, alpha=job.training.learning_rate, out=moved).sub_(part)
+        return mean.item()
 
     def _parts(self, vector: torch.Tensor) -> list[torch.Tensor]:
         parts = torch.split(vector, [entry.numel() for entry in self.entries])

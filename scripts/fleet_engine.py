@@ -63,13 +63,14 @@ class Server(Protocol):
 class Network:
     """A server whose model is a vector of parameters."""
 
-    def __init__(self, task: Task, seed: int) -> None:
+    def __init__(self, task: Task, seed: int, clients: int) -> None:
         self._fleet = Fleet(task, seed=seed)
         self.sent: Rows | None = self._fleet.initial
+        self._rows = np.empty((clients, len(self._fleet.initial)), dtype=np.float32)
 
     def trained(self, jobs: Sequence[Job]) -> Rows:
-        """The clients' updates."""
-        return self._fleet.trained(self._model, jobs)[0]
+        """The clients' updates, good until the next round's."""
+        return self._fleet.trained(self._model, jobs, out=self._rows)[0]
 
     def take(self, outcome: Outcome, kept: NDArray[np.intp]) -> None:
         """Add the robust update."""
@@ -299,7 +300,9 @@ def run_on_fleet(federation: Federation, name: str, watch: Watch = lambda _: Non
     """One run of the federation by its name: "no_attack", "undefended", "defended", or "oracle"."""
     settings = federation.settings
     task = federation.task
-    server = Woods(task, federation.defense) if task.learner == "forest" else Network(task, settings.seed)
+    server = (
+        Woods(task, federation.defense) if task.learner == "forest" else Network(task, settings.seed, settings.clients)
+    )
     running = FleetRun(federation, name, server)
     watch(running.run)
     for number in range(1, settings.rounds + 1):

@@ -71,6 +71,7 @@ class Round:
         self.names = [str(client) for client in range(len(clients))]
         self.defense = defense
         self.model = self.fleet.initial
+        self.rows = np.empty((len(clients), len(self.model)), dtype=np.float32)
         self.state: Any = None
         self.round = 0
 
@@ -81,7 +82,7 @@ class Round:
     def __call__(self) -> None:
         """One round."""
         self.round += 1
-        updates, _ = self.fleet.trained(self.model, self.jobs())
+        updates, _ = self.fleet.trained(self.model, self.jobs(), out=self.rows)
         outcome = self.defense(updates, clients=self.names, state=self.state)
         self.state = outcome.state
         if outcome.update is not None:
