@@ -70,11 +70,11 @@ def benchmark(
     """Measure what the hedge costs (speed, rounds, start, training) or what it withstands (replies)."""
     from rich.console import Console
 
-    from .history import append, changes, earlier, runs
-    from .history import show as show_changes
+    from .benchmarks.history import append, changes, earlier, runs
+    from .benchmarks.history import show as show_changes
 
     # each subject is a module with two functions: measured(*, options) -> figures, and show(figures, console)
-    module = import_module(f"hawthorn.scripts.{subject.value}")
+    module = import_module(f"hawthorn.scripts.benchmarks.{subject.value}")
     given = {
         "clients": clients,
         "values": values,
@@ -101,7 +101,7 @@ def benchmark(
     if history is not None:
         append(history, figures)
     if html is not None:
-        from .benchmark_page import html as page
+        from .benchmarks.page import html as page
 
         html.write_text(page(figures, [] if history is None else runs(history, subject)), encoding="utf-8")
     if json_file == Path("-"):

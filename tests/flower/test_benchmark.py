@@ -4,8 +4,8 @@ import json
 
 import pytest
 from hawthorn.client.attacks.malformed import MALFORMED
+from hawthorn.scripts.benchmarks.replies import STRATEGIES, measured, show
 from hawthorn.scripts.main import app
-from hawthorn.scripts.replies import STRATEGIES, measured, show
 from rich.console import Console
 from typer.testing import CliRunner
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hawthorn.scripts import history, peers, rounds, speed, timing
+from hawthorn.scripts.benchmarks import history, peers, rounds, speed, timing
 from hawthorn.strategies.contract import RULES
 from hawthorn.strategies.errors import SettingError
 

@@ -12,9 +12,9 @@ import pytest
 import torch
 from hawthorn.client.fleet import Fleet, Job
 from hawthorn.client.tasks import Examples, Task
-from hawthorn.scripts import training, training_peers
-from hawthorn.scripts.training import BARE, CASES, OURS, PEERS
-from hawthorn.scripts.training_peers import TRAINING, Bare, ConvolutionalNetwork, Loop, images, shares
+from hawthorn.scripts.benchmarks import training, training_peers
+from hawthorn.scripts.benchmarks.training import BARE, CASES, OURS, PEERS
+from hawthorn.scripts.benchmarks.training_peers import TRAINING, Bare, ConvolutionalNetwork, Loop, images, shares
 from hawthorn.strategies import Defense
 from rich.console import Console
 

@@ -22,7 +22,7 @@ from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
 
-from .in_process import InProcessGrid
+from ..in_process import InProcessGrid
 
 CLIENTS = 10
 SURVIVED = "ok"

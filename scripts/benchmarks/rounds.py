@@ -23,8 +23,8 @@ from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
 
+from ..in_process import InProcessGrid
 from .history import stamp
-from .in_process import InProcessGrid
 from .replies import quiet
 from .timing import Job, Reader, Work, figures, in_turns, peak_memory
 

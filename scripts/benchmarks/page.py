@@ -6,8 +6,8 @@ from collections.abc import Mapping, Sequence
 from html import escape
 from typing import Any
 
-from .page import card, page, table
-from .plots import Plot, layout
+from ..page import card, page, table
+from ..plots import Plot, layout
 
 COLORS = ("var(--honest)", "var(--good)", "var(--hostile)", "var(--refused)", "var(--soft)")
 BAR, MARGIN = 9, 70  # pixels of a bar, and of what is above and below all bars
