@@ -164,6 +164,8 @@ def _remarks(findings: Findings) -> list[str]:
     else:
         lines.append(f"{FOUND}: {findings.found.attack}, by {findings.found.hostile} of {clients}")
         more = f"{told(findings.added)} points {what} more than the worst known attack"
+        if findings.added and (findings.added.half is None or abs(findings.added.mean) <= findings.added.half):
+            more += ", which may be chance"
         if findings.worst == findings.found:
             lines.append(f"it does {more}")
         else:
