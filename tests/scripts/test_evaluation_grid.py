@@ -3,9 +3,9 @@
 from pathlib import Path
 from typing import Any
 
+import hawthorn.client.attacks  # noqa: F401 - registers them
 import numpy as np
 import pytest
-import hawthorn.client.attacks  # noqa: F401 - registers them
 from hawthorn.client.tasks import find_task
 from hawthorn.scripts.evaluation.catalog import CATALOG, QUICK
 from hawthorn.scripts.evaluation.cell import Cell
