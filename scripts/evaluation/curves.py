@@ -14,6 +14,7 @@ from .view import ORACLE, Federation
 
 COLORS = 9  # of lines, as the page names them: var(--line-0) and so on
 DASHES = ("solid", "dash", "dot")
+FAINT = "28"  # opacity of bands, of ff
 
 Values = list[float | None]
 
@@ -25,11 +26,11 @@ class Curve:
     name: str | None
     rest: float | None
 
-    def values(self, result: Result, rounds: int) -> Values:
-        """The values of every round; None where there is none."""
+    def values(self, result: Result, count: int) -> Values:
+        """The values of every evaluation; None where there is none."""
         found: Values = list(result["rounds"].get(self.name or result["figure"], ()))
         rest = self.rest if result["stopped"] else None
-        return found + [rest] * (rounds - len(found))
+        return found + [rest] * (count - len(found))
 
 
 FIGURE = Curve(None, rest=0.0)  # nothing is left of it once a run was stopped, which an attack may well wish for
@@ -44,14 +45,18 @@ def over_rounds(
     The plot has lines without values; `choices` has the values of every line for each attack, in their order, or
     None where an attack has none at all. `chooser` is the id of the select; `results` are by the cells' keys.
     """
-    rounds = int(dict(federation.place)["rounds"])
+    rounds, every = (int(dict(federation.place)[name]) for name in ("rounds", "evaluate-every"))
     lines = looks(federation)
     banded = any(len(entry.keys) > 1 for entry in federation.entries.values())
-    traces = [trace for defense, look in lines.items() for trace in _traces(names[defense], look, rounds, banded)]
+    traces = [
+        trace
+        for defense, look in lines.items()
+        for trace in _traces(names[defense], look, rounds // every, every, banded)
+    ]
     choices: list[list[Values] | None] = []
     for attack in federation.attacks:
         found = {defense: [results[one] for one in _cells(federation, attack, defense)] for defense in lines}
-        values = [each for one in found.values() for each in _values(one, curve, rounds, banded)]
+        values = [each for one in found.values() for each in _values(one, curve, rounds // every, banded)]
         choices.append(values if any(value is not None for each in values for value in each) else None)
     return {
         "data": traces,
@@ -89,19 +94,19 @@ def key(federation: Federation, names: Mapping[str, str]) -> str:
     return f'<div class="key lines">{"".join(spans)}</div>'
 
 
-def _traces(name: str, look: Plot, rounds: int, banded: bool) -> list[Plot]:
+def _traces(name: str, look: Plot, count: int, every: int, banded: bool) -> list[Plot]:
     """A line, and before it the two sides of its band."""
-    start = {"x0": 1, "dx": 1, "mode": "lines"}
-    bare = start | {"line": {"width": 0, "color": look["color"]}, "hoverinfo": "skip", "opacity": 0.18}
-    band = [bare, bare | {"fill": "tonexty", "fillcolor": look["color"]}]
-    mode = "lines" if rounds > 1 else "markers"  # Plotly reads names as a kind of HTML
+    start = {"x0": every, "dx": every, "mode": "lines"}
+    bare = start | {"line": {"width": 0}, "hoverinfo": "skip"}
+    band = [bare, bare | {"fill": "tonexty", "fillcolor": f"{look['color']}{FAINT}"}]
+    mode = "lines" if count > 1 else "markers"  # Plotly reads names as a kind of HTML
     shown = {"mode": mode, "name": escape(name), "line": look, "hovertemplate": "%{y:.1%}"}
     return [*(band if banded else []), start | shown]
 
 
-def _values(found: Sequence[Result], curve: Curve, rounds: int, banded: bool) -> list[Values]:
+def _values(found: Sequence[Result], curve: Curve, count: int, banded: bool) -> list[Values]:
     """The values of a line, in the order of its traces: least, greatest, mean."""
-    columns = zip(*(curve.values(result, rounds) for result in found), strict=True)
+    columns = zip(*(curve.values(result, count) for result in found), strict=True)
     known = [[value for value in column if value is not None] for column in columns]
 
     def each(reduced: Callable[[list[float]], float]) -> Values:

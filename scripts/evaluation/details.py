@@ -28,7 +28,7 @@ REACHED = {
     "wish above honest only": "excess",
     "worst class recall": "worst_class_recall",
     "caught": "recall",
-    "false alarm": "false_alarm_rate",
+    "alarm": "false_alarm_rate",
     "worst client": "worst_false_alarm_rate",
 }
 
@@ -76,7 +76,7 @@ def _group(group: Group, entry: Entry | None, name: str) -> str:
     seeds = _seeds(group) if group.results else ""
     return (
         f'<details id="{group.anchor}"><summary><b>{escape(group.attack)}</b> against <b>{escape(name)}</b>'
-        f'<span class="soft">{reached}</span></summary>{failed}'
+        f' <span class="soft">{reached}</span></summary>{failed}'
         f"{_over_seeds(entry) if entry else ''}{seeds}{_remarks(group)}"
         f'<p class="soft">{escape(settings)}; seeds {", ".join(map(str, group.seeds))}'
         f"{'; data ' + escape(group.data) if group.data else ''}</p>"

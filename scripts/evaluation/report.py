@@ -18,6 +18,7 @@ from .terminal import headline
 from .view import ORACLE, Federation, Group, federations, short_names
 
 DETECTION = (AUROC, CAUGHT, ALARMS, WORST_CLIENT)
+FEW = 5  # defenses that leave room for another map beside
 
 
 def html(document: Mapping[str, Any]) -> str:
@@ -52,8 +53,8 @@ def _introduction(document: Mapping[str, Any], found: Sequence[Federation]) -> s
         if failed
         else ""
     )
-    return f"""<p class="soft">What each defense loses to an average of the honest clients alone, from the same start and the
-same data, under the attack that costs it most. In per cent and percentage points, means over the last three rounds;
+    return f"""<p class="soft">What each defense loses to an average of the honest clients alone, from the same start and
+the same data, under the attack that costs it most. In per cent and percentage points, means over the last three rounds;
 {spread}. Every number leads to its cells.</p>{warning}"""
 
 
@@ -88,13 +89,13 @@ def _section(
 {tables.recipes(federation, names)}
 <h3>Attack by attack</h3>
 <p class="soft">The redder, the worse.</p>
-{"".join(maps)}
+{_side_by_side(maps, federation)}
 <h3>Over the rounds</h3>
 <p>{_choice(federation, f"attack-{place}")}{" Bands reach from the least seed to the greatest." if several else ""}</p>
 {"".join(curves)}
 <h3 id="detection-{place}">Who is caught</h3>
 <p class="soft">Verdicts against the truth, which no part of a defense knows.</p>
-{"".join(detection)}
+{_side_by_side(detection, federation)}
 <h3 id="cost-{place}">Cost</h3>
 <div class="scroll">{tables.cost(federation, names)}</div>
 <h3>Cells</h3>
@@ -109,3 +110,9 @@ def _choice(federation: Federation, name: str) -> str:
         for place, attack in enumerate(federation.attacks)
     )
     return f'<label for="{name}">Attack</label> <select id="{name}">{options}</select>'
+
+
+def _side_by_side(maps: Sequence[str], federation: Federation) -> str:
+    """Heat maps two in a row, where there are few columns."""
+    wide = len(federation.defenses) > FEW
+    return "".join(maps) if wide else f'<div class="figures pairs">{"".join(maps)}</div>'

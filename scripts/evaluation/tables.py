@@ -1,4 +1,4 @@
-"""The tables of an evaluation's page: standings worst case first, what is lost in peace, and cost; numbers are links."""
+"""The tables of an evaluation's page: standings worst case first, losses in peace, and cost; numbers are links."""
 
 from __future__ import annotations
 
@@ -44,10 +44,11 @@ def answer(federation: Federation, names: Names) -> str:
         return "Nobody attacks here: what is lost is the price of the hedge."
     if best is None:
         return "No defense has a result under attack."
-    told_of = f"{_name(best.defense, names)} loses least: {_link(best.worst, 'gap')} at worst, under {_attack(best)}"
+    lost = _link(best.worst, "gap")
+    told_of = f"{_name(best.defense, names)} loses least: {lost} points at worst, under {_attack(best)}"
     if plain is None:
         return f"{told_of}."
-    return f"{told_of}. Undefended, {_link(plain.worst, 'gap')} are lost under {_attack(plain)}."
+    return f"{told_of}. Undefended, {_link(plain.worst, 'gap')} points are lost under {_attack(plain)}."
 
 
 def standings(federation: Federation, names: Names, place: int) -> str:
@@ -57,9 +58,9 @@ def standings(federation: Federation, names: Names, place: int) -> str:
         "lost at worst": lambda one: _link(one.worst, "gap") + _failures(federation, one.defense),
         "worst attack": _attack,
         "lost in peace": lambda one: _link(one.peace, "gap"),
-        "attack's wish": lambda one: _link(one.fooled, "excess"),
+        "wish": lambda one: _link(one.fooled, "excess"),
         "caught": lambda one: _detected(one, "recall", place),
-        "false alarm": lambda one: _detected(one, "false_alarm_rate", place),
+        "alarm": lambda one: _detected(one, "false_alarm_rate", place),
         "worst client": lambda one: _worst_client(federation, one.defense),
         "AUROC": lambda one: _detected(one, "auroc", place),
         "s a round": lambda one: f'<a href="#cost-{place}">{_number(one.seconds)}</a>',
@@ -74,7 +75,7 @@ def standings(federation: Federation, names: Names, place: int) -> str:
 
 def peace(federation: Federation, names: Names) -> str:
     """Defenses where nobody attacks."""
-    columns = {federation.figure: "final", "honest only": "oracle", "lost": "gap", "false alarm": "false_alarm_rate"}
+    columns = {federation.figure: "final", "honest only": "oracle", "lost": "gap", "alarm": "false_alarm_rate"}
     columns |= {"worst client": "worst_false_alarm_rate"}
     rows = [
         ("", [(_name(entry.defense, names), ""), *((_link(entry, field), "number") for field in columns.values())])
@@ -87,7 +88,10 @@ def recipes(federation: Federation, names: Names) -> str:
     """What the short names stand for."""
     shortened = [one for one in federation.defenses if names[one] != one and one != FEDAVG]
     rows = [("", [(escape(names[one]), ""), (f"<code>{escape(one)}</code>", "")]) for one in shortened]
-    return f'<div class="scroll">{table([("defense", ""), ("recipe in full", "")], rows)}</div>' if rows else ""
+    if not rows:
+        return ""
+    whole = table([("defense", ""), ("recipe", "")], rows)
+    return f'<details><summary>Recipes in full</summary><div class="scroll">{whole}</div></details>'
 
 
 def cost(federation: Federation, names: Names) -> str:
