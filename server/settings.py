@@ -71,7 +71,7 @@ class Settings:
         "dirichlet(0.5)",
         text("a partition such as 'iid'"),
         "how examples are split over the clients: `iid`; `dirichlet(a)`, more uneven the smaller `a` is; `sorted` by "
-        "label; `natural`, a group such as a hospital each",
+        "label, or `sorted_honest`, so among the honest alone; `natural`, a group such as a hospital each",
     )
     seed: int = setting(1, whole(least=0), "start of every random choice")
     rounds: int = setting(20, whole(least=1), "rounds of training")
