@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from html import escape
@@ -72,9 +73,9 @@ def heat_map(federation: Federation, names: Mapping[str, str], measure: Measure)
     """The map of one measure; `names` are the short names of defenses."""
     defenses = [one for one in federation.defenses if not (measure.verdicts and one == FEDAVG)]
     attacks = [one for one in federation.attacks if one != NONE or measure.peace]
-    head = "".join(f'<th scope="col" title="{escape(one)}">{escape(names[one])}</th>' for one in defenses)
+    head = "".join(f'<th scope="col" title="{escape(one)}">{_wrapping(names[one])}</th>' for one in defenses)
     rows = "".join(
-        f'<tr><th scope="row">{escape(attack)}</th>'
+        f'<tr><th scope="row">{_wrapping(attack)}</th>'
         + "".join(_cell(federation, attack, defense, measure) for defense in defenses)
         + "</tr>"
         for attack in attacks
@@ -102,3 +103,12 @@ def _cell(federation: Federation, attack: str, defense: str, measure: Measure) -
     hint = f' title="{precise}, {estimate.seeds} seeds"' if estimate.seeds > 1 else ""
     text = f"{measure.text(estimate.mean)}{mark}"
     return f'<td style="--heat:{badness:.2f}"><a href="#{entry.keys[0]}"{hint}>{text}</a></td>'
+
+
+def _wrapping(name: str) -> str:
+    """A name that a narrow column may break where its words end.
+
+    >>> _wrapping("targeted_flip(source=1)")
+    'targeted_<wbr>flip(<wbr>source=1)'
+    """
+    return re.sub(r"([_(])", r"\1<wbr>", escape(name))
