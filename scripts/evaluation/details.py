@@ -104,9 +104,10 @@ def _over_seeds(entry: Entry) -> str:
     for heading, seconds in (("s a round", entry.seconds), ("of it defense", entry.defense_seconds)):
         if seconds:
             cells[heading] = f"{seconds.mean:.3f}"
-    heads = [(f"mean of {len(entry.keys)} seeds" if len(entry.keys) > 1 else "one seed", "")]
-    row: list[Cell] = [("%, except seconds and AUROC", "soft"), *((text, "number") for text in cells.values())]
-    return f'<div class="scroll">{table([*heads, *((one, "number") for one in cells)], [("", row)])}</div>'
+    whole = f"mean of {len(entry.keys)} seeds, %" if len(entry.keys) > 1 else "one seed, %"
+    row: list[Cell] = [(whole, "soft number"), *((text, "number") for text in cells.values())]
+    heads = [("", ""), *((heading, "number") for heading in cells)]
+    return f'<div class="scroll">{table(heads, [("", row)])}</div>'
 
 
 def _seeds(group: Group) -> str:

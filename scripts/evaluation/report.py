@@ -48,8 +48,9 @@ def _introduction(document: Mapping[str, Any], found: Sequence[Federation]) -> s
     spread = f"the mean of {seeds} seeds ± half its 95 % confidence interval" if seeds > 1 else "one seed: no interval"
     failed = document["failed"]
     warning = (
-        f'<p class="stopped"><a class="stopped" href="#{failed[0]["key"]}">{len(failed)} cells failed</a>: '
-        f"{escape(failed[0]['reason'])}{' ...' if len(failed) > 1 else ''} A worst case is one of those that ran.</p>"
+        f'<p class="stopped"><a class="stopped" href="#{failed[0]["key"]}">{len(failed)} '
+        f"{'cell' if len(failed) == 1 else 'cells'} failed</a>, so that a worst case is only one of those that ran. "
+        f"{'The' if len(failed) == 1 else 'The first'} reason: {escape(failed[0]['reason'])}</p>"
         if failed
         else ""
     )
