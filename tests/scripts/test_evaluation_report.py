@@ -205,6 +205,10 @@ def test_standings_come_first_and_in_them_the_defense_that_loses_least_at_worst(
         assert row[1].startswith(f"{100 * gaps[defense]:.1f} ± ")
     worst = {one.defense: one.worst.attack for one in evaluation.standings if one.worst}
     assert [row[2] for row in rows] == [worst[one] for one in ranked]
+    best = next(defense for defense in ranked if defense != "fedavg")
+    (answer,) = [one.text for one in page.all("p") if "loses least" in one.text]
+    assert answer.startswith(f"{best.split(';')[0]} loses least: {100 * gaps[best]:.1f} ± ")
+    assert f"under {worst[best]}. Undefended, {100 * gaps['fedavg']:.1f} ± " in answer
 
 
 def test_what_is_caught_is_in_per_cent_and_undefended_runs_catch_nobody(evaluation: Evaluation, page: Page):
