@@ -24,20 +24,20 @@ FEW = 5  # defenses that leave room for another map beside
 def html(document: Mapping[str, Any]) -> str:
     """The page of a document (see `Evaluation.document`). Everything it shows is in it; it loads nothing."""
     found = federations(document)
-    names = short_names(dict.fromkeys(defense for one in found for defense in one.defenses)) | {ORACLE: ORACLE}
+    named = [short_names(one.defenses) | {ORACLE: ORACLE} for one in found]
     results = {key: cell["result"] for key, cell in document["cells"].items()}
     titles = _titles(found)
     plots: dict[str, Plot] = {}
     shown: set[str] = set()
     sections: list[str] = []
-    for place, federation in enumerate(found):
+    for place, (federation, names) in enumerate(zip(found, named, strict=True)):
         fresh = [group for group in federation.groups if group.anchor not in shown]  # peace may belong to several
         shown |= {group.anchor for group in fresh}
         wishes = has(federation, WISH)
         for name, curve in {"figure": FIGURE, **({"success": SUCCESS} if wishes else {})}.items():
             plots[f"{name}-{place}"] = over_rounds(federation, names, results, curve, f"attack-{place}")
         sections.append(_section(federation, place, titles[place], names, fresh, wishes))
-    several = f'<div class="scroll">{tables.overview(found, titles, names)}</div>' if len(found) > 1 else ""
+    several = f'<div class="scroll">{tables.overview(found, titles, named)}</div>' if len(found) > 1 else ""
     body = f"<h1>Worst case first</h1>{_introduction(document, found)}{several}{''.join(sections)}"
     cells = len(results) + len(document["failed"])
     return page("Hawthorn: evaluation", body, plots, f"hawthorn {version('hawthorn')}, {cells} cells")
@@ -86,7 +86,7 @@ def _section(
     best = tables.standings(federation, names, place) if federation.standings else tables.peace(federation, names)
     return f"""<h2 id="federation-{place}">{escape(title)}</h2>
 <p>{tables.answer(federation, names)}</p>
-<div class="scroll">{best}</div>
+<div class="scroll kept">{best}</div>
 {tables.recipes(federation, names)}
 <h3>Attack by attack</h3>
 <p class="soft">The redder, the worse.</p>

@@ -16,10 +16,10 @@ from .view import Federation
 Names = Mapping[str, str]
 
 
-def overview(found: Sequence[Federation], titles: Sequence[str], names: Names) -> str:
-    """The best defense of each federation."""
+def overview(found: Sequence[Federation], titles: Sequence[str], named: Sequence[Names]) -> str:
+    """The best defense of each federation, by the names that defenses have there."""
     rows: list[tuple[str, list[Cell]]] = []
-    for place, (federation, title) in enumerate(zip(found, titles, strict=True)):
+    for place, (federation, title, names) in enumerate(zip(found, titles, named, strict=True)):
         best, plain = _best(federation), _plain(federation)
         rows.append(
             (

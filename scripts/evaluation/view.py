@@ -100,19 +100,7 @@ def federations(document: Mapping[str, Any]) -> tuple[Federation, ...]:
     places = dict.fromkeys((scenario(one.config), one.config["hostile"]) for one in groups)
     attacked = {place for place, hostile in places if hostile}
     return tuple(
-        Federation(
-            place=place,
-            hostile=hostile,
-            standings=tuple(one for one in standings if (one.scenario, one.hostile) == (place, hostile)),
-            entries={
-                (entry.attack, entry.defense): entry
-                for entry in entries
-                if entry.scenario == place and entry.hostile in {0, hostile}
-            },
-            groups=tuple(
-                one for one in groups if scenario(one.config) == place and one.config["hostile"] in {0, hostile}
-            ),
-        )
+        _federation(place, hostile, standings, entries, [one for one in groups if scenario(one.config) == place])
         for place, hostile in places
         if hostile or place not in attacked
     )
@@ -132,6 +120,29 @@ def short_names(defenses: Iterable[str]) -> dict[str, str]:
         apart = [one for one in options if told[steps, one] < like[steps]]
         names[text] = "undefended" if text == FEDAVG else "; ".join([steps, *apart])
     return names
+
+
+def _federation(
+    place: Scenario, hostile: int, standings: Sequence[Standing], entries: Sequence[Entry], groups: Sequence[Group]
+) -> Federation:
+    """The federation, with what happened in peace to the defenses that it has: others tolerate other numbers."""
+    here = {one.defense for one in groups if one.config["hostile"] == hostile}
+    elsewhere = {one.defense for one in groups if one.config["hostile"]} - here
+
+    def belongs(count: int, defense: str) -> bool:
+        return count == hostile or (not count and defense not in elsewhere)
+
+    return Federation(
+        place=place,
+        hostile=hostile,
+        standings=tuple(one for one in standings if (one.scenario, one.hostile) == (place, hostile)),
+        entries={
+            (entry.attack, entry.defense): entry
+            for entry in entries
+            if entry.scenario == place and belongs(entry.hostile, entry.defense)
+        },
+        groups=tuple(one for one in groups if belongs(one.config["hostile"], one.defense)),
+    )
 
 
 def _groups(document: Mapping[str, Any]) -> list[Group]:
