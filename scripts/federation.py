@@ -37,7 +37,7 @@ Watch = Callable[["Run"], None]
 
 @dataclass
 class Run:
-    """What one run has shown so far: an entry per evaluation; `stopped` says what ended it early.
+    """What one run has shown after `rounds` rounds: an entry per evaluation; `stopped` says what ended it early.
 
     `records` name clients by their partition numbers. Only the defended run has them. `activation_density` is that of
     the last model.
@@ -47,6 +47,7 @@ class Run:
     figures: list[Figures] = field(default_factory=list["Figures"])
     attack_success: list[float | None] = field(default_factory=list["float | None"])
     records: list[RoundRecord] = field(default_factory=list[RoundRecord])
+    rounds: int = 0
     seconds: float = 0.0
     training_seconds: float = 0.0
     activation_density: float | None = None
@@ -128,7 +129,7 @@ class Federation:
         except Exception as error:  # an undefended server may die of what it is sent: that is a result
             if name != "undefended":
                 raise
-            run.stopped = f"round {len(run.accuracy) + 1}: {type(error).__name__}: {error}"
+            run.stopped = f"round {run.rounds + 1}: {type(error).__name__}: {error}"
         return run
 
     def _collusion(self, name: str) -> Collusion:
@@ -183,6 +184,7 @@ class Federation:
         started = time.perf_counter()
 
         def evaluation(server_round: int, arrays: ArrayRecord) -> MetricRecord | None:
+            run.rounds = server_round
             if server_round and server_round % self.settings.evaluate_every == 0:
                 load_arrays(model, arrays)
                 self.judged(run, lambda x: logits(model, x).numpy())

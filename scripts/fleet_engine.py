@@ -310,6 +310,7 @@ def run_on_fleet(federation: Federation, name: str, watch: Watch = lambda _: Non
         running.play(number)
         if number % settings.evaluate_every == 0:
             running.judge()
+        running.run.rounds = number
         running.run.seconds += time.perf_counter() - start
         watch(running.run)
     running.run.activation_density = server.density(task.test.x)

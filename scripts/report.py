@@ -68,7 +68,7 @@ def _figures(results: Results) -> str:
     rows: list[tuple[str, list[Cell]]] = []
     for name, run in results.runs.items():
         figures = [percent(final(values)) for values in (run.accuracy, run.worst_class_recall, run.attack_success)]
-        seconds = f"{run.seconds / len(run.accuracy):.2f} s" if run.accuracy else "-"
+        seconds = f"{run.seconds / run.rounds:.2f} s" if run.rounds else "-"
         cells = [(escape(TITLES[name]), ""), *((figure, "number") for figure in [*figures, seconds])]
         rows.append(("chosen" if name == "defended" else "", cells))
     heads = [

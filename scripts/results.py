@@ -127,7 +127,7 @@ def figures(run: Run) -> dict[str, Any]:
         "final_accuracy": final(run.accuracy),
         "worst_class_recall": final(run.worst_class_recall),
         "attack_success": final(run.attack_success),
-        "seconds_per_round": run.seconds / len(run.accuracy) if run.accuracy else None,
+        "seconds_per_round": run.seconds / run.rounds if run.rounds else None,
         "stopped": run.stopped,
     }
 

@@ -15,6 +15,7 @@ from .view import ORACLE, Federation
 COLORS = 9  # of lines, as the page names them: var(--line-0) and so on
 DASHES = ("solid", "dash", "dot")
 FAINT = "28"  # opacity of bands, of ff
+FEW = 12  # rounds that have a tick each
 
 Values = list[float | None]
 
@@ -58,14 +59,16 @@ def over_rounds(
         found = {defense: [results[one] for one in _cells(federation, attack, defense)] for defense in lines}
         values = [each for one in found.values() for each in _values(one, curve, rounds // every, banded)]
         choices.append(values if any(value is not None for each in values for value in each) else None)
+    # fixed, so that the axes stay where they are when another attack is chosen; and no ticks between rounds
+    axis: Plot = {"title": {"text": "round"}, "showgrid": False, "range": [0.5, rounds + 0.5]}
+    axis |= {"tickformat": "d"} | ({"dtick": 1} if rounds <= FEW else {})
     return {
         "data": traces,
         "choices": choices,
         "chooser": chooser,
         "layout": layout(
             380,
-            # fixed, so that the axes stay where they are when another attack is chosen
-            xaxis={"title": {"text": "round"}, "tickformat": "d", "showgrid": False, "range": [0.5, rounds + 0.5]},
+            xaxis=axis,
             yaxis={"tickformat": ".0%", "range": [-0.02, 1.02]},
             hovermode="x unified",
             showlegend=False,

@@ -58,6 +58,8 @@ class Grid:
             axes[name] = tuple(cast("Sequence[Any]", value)) if isinstance(value, list | tuple) else (value,)
             if not axes[name]:
                 raise SettingError(f"{name} must have at least one value")
+        if len(axes.get("data", ())) > 1:
+            raise SettingError("data must be one folder with the tasks' files, or one file, for a whole grid")
         axes["attacks"] = _attacks(axes.get("attacks", QUICK))
         axes["seeds"] = _seeds(written.get("seeds", 1))
         axes.setdefault("defenses", (str(TABLE["defense"].default),))

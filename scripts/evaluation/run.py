@@ -33,7 +33,7 @@ def result(cell: Cell) -> Result:
         "final": {name: final(values) for name, values in rounds.items()},
         "detection": _detection(federation, run),
         "rejected": _rejected(federation, run),
-        "seconds_per_round": run.seconds / max(1, len(run.figures)),
+        "seconds_per_round": run.seconds / max(1, run.rounds),
         "defense_seconds_per_round": fmean(record.seconds for record in run.records) if run.records else None,
         "activation_density": run.activation_density,
         "skipped": sum(record.skipped is not None for record in run.records),

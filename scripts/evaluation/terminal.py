@@ -160,7 +160,7 @@ def _attacks(standing: Standing, found: Sequence[Entry], plain: dict[tuple[int, 
 def _peace(found: Sequence[Entry]) -> Table:
     """Defenses where nobody attacks."""
     table = _table("nobody hostile, %")
-    for heading in ("task", "defense", "figure", "honest only", "lost", "false alarm"):
+    for heading in ("task", "defense", "figure", "honest only", "lost", "alarm"):
         table.add_column(heading, overflow="fold", justify="left" if heading in {"task", "defense"} else "right")
     for entry in found:
         cells = [_mean(entry.final), _mean(entry.oracle), told(entry.gap), _mean(entry.false_alarm_rate)]

@@ -81,6 +81,7 @@ def test_all_are_the_attacks_that_the_task_can_be_put_to_and_story_is_its_own():
         ({"attack": "sign_flip"}, "did you mean 'attacks'"),
         ({"rouns": 3}, "did you mean 'rounds'"),
         ({"clients": []}, "at least one value"),
+        ({"data": ["a.npz", "b.npz"]}, "data must be one"),
         ({"attacks": " ; "}, "at least one attack"),
         ({"attacks": [3]}, "recipes such as"),
         ({"seeds": 0}, "at least 1"),
