@@ -28,6 +28,7 @@ bench: setup
 	$(BIN)/hawthorn benchmark speed
 	$(BIN)/hawthorn benchmark rounds
 	$(BIN)/hawthorn benchmark start
+	$(BIN)/hawthorn benchmark training
 	$(BIN)/hawthorn benchmark replies
 
 check: setup
