@@ -56,7 +56,7 @@ def _introduction(document: Mapping[str, Any], found: Sequence[Federation]) -> s
     )
     return f"""<p class="soft">What each defense loses to an average of the honest clients alone, from the same start
 and the same data, under the attack that costs it most. In per cent and percentage points, means over the last three
-rounds; {spread}. Numbers lead to the cells behind them.</p>{warning}"""
+rounds that were evaluated; {spread}. Numbers lead to the cells behind them.</p>{warning}"""
 
 
 def _titles(found: Sequence[Federation]) -> list[str]:
