@@ -37,7 +37,16 @@ COUNTED = (
     "evaluate-every",
 )
 # what else decides over a result, beside the settings: the packages' sources, and these files of this one
-FILES = ("evaluation/cell.py", "federation.py", "fleet_engine.py", "results.py", "detection.py", "collusion.py")
+FILES = (
+    "evaluation/run.py",
+    "federation.py",
+    "fleet_engine.py",
+    "engine.py",
+    "in_process.py",
+    "collusion.py",
+    "results.py",
+    "detection.py",
+)
 LIBRARIES = ("numpy", "scipy", "scikit-learn", "numba", "torch", "flwr")
 
 
@@ -54,7 +63,8 @@ class Cell:
         chosen = self.settings.run_config()
         counted = {name: chosen[name] for name in COUNTED}
         if self.run == "defended":  # as it runs, with what the settings make of the text
-            counted["defense"] = str(self.settings.recipe)
+            recipe = self.settings.recipe
+            counted |= {"defense": str(recipe), "tolerated": str(recipe.f)}
         else:
             del counted["defense"], counted["tolerated"]
         if self.run == "oracle":  # nobody attacks, but what the attack wishes for is measured

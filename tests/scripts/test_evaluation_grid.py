@@ -147,6 +147,10 @@ def test_every_setting_that_counts_makes_another_cell(changed: dict[str, Any]):
     assert cell().key == cell().key
 
 
+def test_a_defense_that_says_what_it_bears_is_one_whatever_else_is_told():
+    assert cell(defense="median; f=2", tolerated="1").key == cell(defense="median", tolerated="2").key
+
+
 def test_what_does_not_count_makes_no_other_cell(tmp_path: Path):
     assert cell(reply_timeout=5.0, audit=str(tmp_path / "a.db"), wait=1.0).key == cell().key
 
