@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from .evaluation import Evaluation
     from .work import Done
 
-WIDEST = 26  # characters of a name before it is wrapped
+WIDEST = 28  # characters of a name before it is wrapped
 EVERY = 15.0  # seconds between the lines that tell of progress where there is no terminal to draw a bar on
 
 
@@ -111,7 +111,7 @@ def headline(place: Scenario, hostile: int) -> str:
 def _standings(place: Scenario, hostile: int, ranked: Sequence[Standing]) -> Table:
     figure = next((one.worst.figure for one in ranked if one.worst), "accuracy").replace("_", " ")
     table = _table(headline(place, hostile) + f"; {figure}, %")
-    _first_column(table, "defense", [short(one.defense) for one in ranked])
+    _first_column(table, "defense", [short(one.defense) for one in ranked], WIDEST - 2)
     for heading in ("lost at\nworst", "lost in\npeace", "wish", "caught", "alarm"):
         table.add_column(heading, justify="right", no_wrap=True)
     for one in ranked:
@@ -172,10 +172,10 @@ def _table(title: str) -> Table:
     return Table(title=escape(title), title_justify="left", box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False)
 
 
-def _first_column(table: Table, heading: str, names: Sequence[str]) -> None:
+def _first_column(table: Table, heading: str, names: Sequence[str], widest: int = WIDEST) -> None:
     """The column of names, which wraps only those that are very long."""
-    width = min(WIDEST, max(map(len, names), default=1))
-    table.add_column(heading, overflow="fold", min_width=width, max_width=WIDEST)
+    width = min(widest, max(map(len, names), default=1))
+    table.add_column(heading, overflow="fold", min_width=width, max_width=widest)
 
 
 def short(defense: str) -> str:
