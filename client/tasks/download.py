@@ -77,7 +77,7 @@ def _fetched(address: str) -> bytes:
 def _from_openml(name: str, version: int) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.int64]]:
     """Rows and labels of a data set at OpenML; no copy is kept but ours."""
     openml: Any = datasets
-    found = openml.fetch_openml(name, version=version, as_frame=False, parser="liac-arff", cache=False, n_retries=0)
+    found = openml.fetch_openml(name, version=version, as_frame=False, parser="liac-arff", cache=False, n_retries=1)
     return found.data.astype(np.float32), found.target.astype(np.int64)
 
 

@@ -2,6 +2,7 @@
 
 import csv
 import io
+import urllib.error
 import urllib.request
 import zipfile
 from pathlib import Path
@@ -189,3 +190,21 @@ def test_addresses_are_well_formed() -> None:
     for function in (sms_spam, heart_disease, pneumonia_mnist, gtsrb):
         (address,) = function.__defaults__ or ()
         assert urllib.request.Request(address).type == "https"
+
+
+@pytest.mark.filterwarnings("ignore:Downloaded file could have been corrupted")
+@pytest.mark.parametrize("name", ["mnist", "cifar10", "creditcard_fraud"])
+def test_openml_is_asked_in_its_own_terms(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """All but the network: the call gets as far as asking for an address."""
+    asked: list[str] = []
+
+    def unreachable(request: urllib.request.Request, *_: object, **__: object) -> None:
+        asked.append(request.full_url)
+        raise urllib.error.URLError("no network")
+
+    monkeypatch.setattr("sklearn.datasets._openml.urlopen", unreachable)
+    with pytest.raises(SettingError, match=r"URLError: .*no network"):
+        downloaded(name, tmp_path)
+    assert all("openml.org" in address for address in asked)
+    assert asked
+    assert not list(tmp_path.iterdir())
