@@ -12,6 +12,7 @@ import io
 import os
 import tempfile
 import urllib.request
+import warnings
 import zipfile
 from collections.abc import Callable
 from http.client import HTTPException
@@ -77,7 +78,9 @@ def _fetched(address: str) -> bytes:
 def _from_openml(name: str, version: int) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.int64]]:
     """Rows and labels of a data set at OpenML; no copy is kept but ours."""
     openml: Any = datasets
-    found = openml.fetch_openml(name, version=version, as_frame=False, parser="liac-arff", cache=False, n_retries=1)
+    options = {"as_frame": False, "parser": "liac-arff", "cache": False, "n_retries": 1}
+    with warnings.catch_warnings(action="ignore"):  # of retries: what comes of them is told in the end
+        found = openml.fetch_openml(name, version=version, **options)
     return found.data.astype(np.float32), found.target.astype(np.int64)
 
 

@@ -192,7 +192,6 @@ def test_addresses_are_well_formed() -> None:
         assert urllib.request.Request(address).type == "https"
 
 
-@pytest.mark.filterwarnings("ignore:Downloaded file could have been corrupted")
 @pytest.mark.parametrize("name", ["mnist", "cifar10", "creditcard_fraud"])
 def test_openml_is_asked_in_its_own_terms(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """All but the network: the call gets as far as asking for an address."""
