@@ -82,7 +82,8 @@ class Grid:
         """The cells of one federation and seed."""
         peace = dict(written) | {"hostile": 0, "attack": ""}
         named = [attack for attack in self.axes["attacks"] if attack != NONE]
-        if named and not attackers(written["hostile"], int(written.get("clients", Settings.clients))):
+        clients = Settings.parse(peace | {"tolerated": "0"}).clients  # which says what else is wrong
+        if named and not attackers(written["hostile"], clients):
             raise SettingError("attacks need at least one hostile client: write hostile=1 or more, or attacks='none'")
         recipes = dict.fromkeys(recipe for attack in named for recipe in _recipes(attack, written))
         attacked = [dict(written) | {"attack": recipe} for recipe in recipes]

@@ -101,6 +101,7 @@ def test_what_is_no_grid_is_refused(written: dict[str, Any], told: str):
         ({"attacks": "sign_flop"}, "did you mean 'sign_flip'"),
         ({"defenses": "krumm"}, "did you mean 'krum'"),
         ({"rounds": -1}, "rounds must be"),
+        ({"clients": "eight"}, "clients must be"),
     ],
     ids=str,
 )
