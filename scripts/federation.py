@@ -203,6 +203,10 @@ class Federation:
 def check_attack(recipe: Recipe, task: Task, settings: Settings) -> None:
     """Raise `SettingError` if the attack cannot be carried out on this task in this federation."""
     recipe.check(task, settings.clients, settings.hostile)
+    if not any(map(recipe.active, range(1, settings.rounds + 1))):
+        raise SettingError(
+            f"{recipe} attacks in none of rounds={settings.rounds}: write more rounds, or an earlier one"
+        )
     refuse_other_attacks(task, recipe.calls)
 
 

@@ -10,6 +10,7 @@ from hawthorn.strategies import Defense
 from rich import box
 from rich.console import Console
 from rich.markup import escape
+from rich.measure import Measurement
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.table import Table
 
@@ -19,7 +20,14 @@ if TYPE_CHECKING:
     from .evaluation import Evaluation
     from .work import Done
 
-WIDEST = 28  # characters of a name before it is wrapped
+WIDEST = 26  # characters of a name before it is wrapped
+LEGEND = (
+    "Means over the last three evaluations of a run, and over seeds; ± is half a 95 % confidence interval. "
+    "plain: Flower's FedAvg. honest: FedAvg over the honest clients alone. lost: what a defense is short of that, so "
+    "an attack that does nothing still loses what the hostile clients' own data is worth. wish: how much more often "
+    "than there the attack gets what it wants. caught, alarm: hostile and honest contributions that were rejected. "
+    "Summaries are over the attacks."
+)
 EVERY = 15.0  # seconds between the lines that tell of progress where there is no terminal to draw a bar on
 
 
@@ -83,7 +91,7 @@ def show(evaluation: Evaluation, console: Console) -> None:
     places = dict.fromkeys((standing.scenario, standing.hostile) for standing in evaluation.standings)
     for place, hostile in places:
         ranked = [one for one in evaluation.standings if (one.scenario, one.hostile) == (place, hostile)]
-        console.print(_standings(place, hostile, ranked))
+        _print(console, _standings(place, hostile, ranked))
         for one in ranked:
             console.print(_worst_case(one), highlight=False, markup=False)
         console.print()
@@ -91,9 +99,16 @@ def show(evaluation: Evaluation, console: Console) -> None:
             if one.defense != FEDAVG:
                 attacked = [entry for entry in evaluation.entries if _belongs(entry, one)]
                 plain = [entry for entry in evaluation.entries if entry.scenario == place and entry.defense == FEDAVG]
-                console.print(_attacks(one, attacked, {(entry.hostile, entry.attack): entry for entry in plain}))
+                _print(console, _attacks(one, attacked, {(entry.hostile, entry.attack): entry for entry in plain}))
     if not places:
-        console.print(_peace(evaluation.entries))
+        _print(console, _peace(evaluation.entries))
+    console.print(LEGEND, style="dim", highlight=False)
+
+
+def _print(console: Console, table: Table) -> None:
+    """Print a table whole: on a narrow terminal its lines run over, and no figure is lost."""
+    needed = Measurement.get(console, console.options.update(width=1000), table).maximum
+    console.print(table, width=max(needed, 1), crop=False, no_wrap=True)
 
 
 def _belongs(entry: Entry, standing: Standing) -> bool:
@@ -111,7 +126,7 @@ def headline(place: Scenario, hostile: int) -> str:
 def _standings(place: Scenario, hostile: int, ranked: Sequence[Standing]) -> Table:
     figure = next((one.worst.figure for one in ranked if one.worst), "accuracy").replace("_", " ")
     table = _table(headline(place, hostile) + f"; {figure}, %")
-    _first_column(table, "defense", [short(one.defense) for one in ranked], WIDEST - 2)
+    _first_column(table, "defense", [short(one.defense) for one in ranked])
     for heading in ("lost at\nworst", "lost in\npeace", "wish", "caught", "alarm"):
         table.add_column(heading, justify="right", no_wrap=True)
     for one in ranked:
@@ -140,7 +155,7 @@ def _attacks(standing: Standing, found: Sequence[Entry], plain: dict[tuple[int, 
     """Every attack on one defense, the worst first."""
     table = _table(standing.defense)
     _first_column(table, "attack", [entry.attack for entry in found])
-    columns = ("plain", "hedge", "lost", "wish", "caught", "alarm")
+    columns = ("plain", "hedge", "honest", "lost", "wish", "caught", "alarm")
     for heading in columns:
         table.add_column(heading, justify="right", no_wrap=True)
     for entry in sorted(found, key=lambda entry: -entry.gap.mean if entry.gap else 1.0):
@@ -149,8 +164,9 @@ def _attacks(standing: Standing, found: Sequence[Entry], plain: dict[tuple[int, 
             escape(entry.attack),
             _mean(beside.final if beside and not beside.stopped else None),
             _mean(entry.final),
+            _mean(entry.oracle),
             told(entry.gap),
-            _mean(entry.success),
+            _mean(entry.excess),
             _mean(entry.recall),
             _mean(entry.false_alarm_rate),
         )
@@ -172,10 +188,10 @@ def _table(title: str) -> Table:
     return Table(title=escape(title), title_justify="left", box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False)
 
 
-def _first_column(table: Table, heading: str, names: Sequence[str], widest: int = WIDEST) -> None:
+def _first_column(table: Table, heading: str, names: Sequence[str]) -> None:
     """The column of names, which wraps only those that are very long."""
-    width = min(widest, max(map(len, names), default=1))
-    table.add_column(heading, overflow="fold", min_width=width, max_width=widest)
+    width = min(WIDEST, max(map(len, names), default=1))
+    table.add_column(heading, overflow="fold", min_width=width, max_width=WIDEST)
 
 
 def short(defense: str) -> str:

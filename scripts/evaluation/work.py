@@ -150,7 +150,10 @@ def _on_ray(cells: Sequence[Cell], address: str) -> Iterator[Done]:
     library: Any = ray
     own = not library.is_initialized()
     if own:
-        library.init(address=None if address == "local" else address, include_dashboard=False, log_to_driver=False)
+        try:
+            library.init(address=None if address == "local" else address, include_dashboard=False, log_to_driver=False)
+        except ConnectionError as error:
+            raise SettingError(f"no Ray cluster at {address!r}: start one, or write --ray local") from error
     try:
         task = library.remote(num_cpus=1, max_retries=TRIES - 1)(worked)
         running = {task.remote(cell): cell for cell in cells}

@@ -98,6 +98,7 @@ def test_a_cell_that_fails_is_told_and_the_status_says_so(
         (("--partition", "shards"), "partition must be"),
         (("--task", "breast_cancer(network='forest')", "--attacks", "sign_flip"), "write an attack on data"),
         (("--json", "/absent/figures.json"), "in a folder that exists"),
+        (("--attacks", "sign_flip + sleeper(wakes=4)"), "attacks in none of rounds=3"),
         (("--store", "/absent/cells.db"), "--store"),
     ],
     ids=str,

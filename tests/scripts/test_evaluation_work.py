@@ -160,6 +160,15 @@ def test_a_worker_that_dies_is_replaced_and_its_cells_are_run_again(tmp_path: Pa
 
 
 @pytest.mark.slow
+def test_a_ray_cluster_that_is_not_there_is_told(tmp_path: Path):
+    pytest.importorskip("ray")
+    ended = evaluation(tmp_path / "ray.db", "--ray", "auto")
+    _, err = ended.communicate()
+    assert ended.returncode == 2
+    assert "write --ray local" in err
+
+
+@pytest.mark.slow
 def test_a_ray_cluster_finds_the_same(tmp_path: Path):
     pytest.importorskip("ray")
     ended = evaluation(tmp_path / "ray.db", "--ray", "local")

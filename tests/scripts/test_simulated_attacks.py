@@ -21,6 +21,7 @@ CONFIG = {
 WITH_OPTIONS = {
     "alie": "alie(z=1.5)",
     "free_rider": "free_rider(sends='moved', noise=0.1)",
+    "sleeper": "sleeper(wakes=2)",
     "sybil": "label_flip + sybil",
 }
 
