@@ -108,6 +108,8 @@ def show(evaluation: Evaluation, console: Console) -> None:
 def _print(console: Console, table: Table) -> None:
     """Print a table whole: on a narrow terminal its lines run over, and no figure is lost."""
     needed = Measurement.get(console, console.options.update(width=1000), table).maximum
+    title, table.title = table.title, None  # which would be cut, or wrapped, at the table's own width
+    console.print(title, style="italic", highlight=False, soft_wrap=True)
     console.print(table, width=max(needed, 1), crop=False, no_wrap=True)
 
 
