@@ -155,7 +155,7 @@ def redteam(
     told = [f"attack: {findings.worst.attack}", f"run it again: {command(goal, findings.worst)}"]
     if output is not None:
         output.write_text(toml(goal, findings.worst, findings.headline), encoding="utf-8")
-        told.append(f"or, on the seeds of the figures above: hawthorn evaluate {output}")
+        told.append(f"or: hawthorn evaluate {output}")
     for line in told:
         console.print(line, highlight=False, markup=False, soft_wrap=True)
     if findings.failed:

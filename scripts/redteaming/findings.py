@@ -9,6 +9,7 @@ from typing import Any
 
 from ..evaluation.catalog import NONE
 from ..evaluation.summary import FEDAVG, Entry, Estimate
+from ..evaluation.terminal import told as points
 from .goal import Goal
 from .space import Candidate
 from .spec import command, grid_values
@@ -61,9 +62,10 @@ class Findings:
         told = f"The worst attack by {share} that hawthorn redteam found against {self.defense}"
         if entry is None or entry.gap is None:
             return told
-        half = "" if entry.gap.half is None else f" ± {100 * entry.gap.half:.1f}"
-        figure = entry.figure.replace("_", " ")
-        return f"{told}: it costs {100 * entry.gap.mean:.1f}{half} % of {figure}, on {entry.gap.seeds} fresh seeds."
+        cost = f"costs {points(entry.gap)} points of {entry.figure.replace('_', ' ')}"
+        if self.goal.wish and entry.excess is not None:
+            cost = f"gets its wish {points(entry.excess)} points more often than honest clients alone, and {cost}"
+        return f"{told}: it {cost}, on {entry.gap.seeds} fresh seeds."
 
     def document(self) -> dict[str, Any]:
         """All of it: numbers, text and None."""

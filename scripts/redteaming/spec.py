@@ -37,7 +37,7 @@ def toml(goal: Goal, candidate: Candidate, headline: str) -> str:
 
 
 def command(goal: Goal, candidate: Candidate) -> str:
-    """The command that runs it on as many seeds, from 1 on; what is as always is left out."""
+    """The command that runs it on the seeds of the confirmation; what is as always is left out."""
     values = grid_values(goal, candidate)
     written = {"defense": goal.settings.defense, "attacks": candidate.attack, "hostile": candidate.hostile}
     usual = {name: row.default for name, row in TABLE.items() if name not in {"hostile", "tolerated"}}
@@ -46,4 +46,4 @@ def command(goal: Goal, candidate: Candidate) -> str:
         for name, value in (values | written).items()
         if name not in {"defenses", "seeds"} and value != usual.get(name)
     ]
-    return " ".join(["hawthorn evaluate", *options, f"--seeds {len(goal.confirming)}"])
+    return " ".join(["hawthorn evaluate", *options, *(f"--seed {seed}" for seed in goal.confirming)])
