@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from hawthorn.strategies import Defense
+from hawthorn.strategies import Defense, SettingError
 
 Updates = npt.NDArray[np.float64]
 Answer = Callable[[Updates], "npt.NDArray[Any] | None"]
@@ -47,4 +47,6 @@ def answering(defense: Defense | Answer) -> Answer:
     """
     if isinstance(defense, Defense):
         return lambda updates: defense(updates).update
+    if not callable(defense):
+        raise SettingError(f"write Defense.parse({defense!r}, f=...) or a function of updates as defense")
     return defense

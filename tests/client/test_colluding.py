@@ -260,3 +260,8 @@ def test_a_round_that_is_skipped_leaves_the_model_which_is_harm_too() -> None:
 
     lies = optimized(HONEST, 3, family="ipm", defense=skips)
     assert skips(np.concatenate([HONEST, lies])) is None
+
+
+def test_a_defense_as_text_is_told_how_to_be_written() -> None:
+    with pytest.raises(SettingError, match=r"Defense\.parse\('krum', f=\.\.\.\)"):
+        optimized(np.ones((4, 2)) + np.eye(4, 2), 1, defense="krum")
