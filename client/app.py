@@ -30,10 +30,11 @@ def trained(message: Message, context: Context) -> Message:
     config = message.content.config_records.get("config", ConfigRecord())
     model = assignment.task.model(assignment.seed)
     load_arrays(model, message.content.array_records["arrays"])
+    training = replace(assignment.training_in(server_round(message)), proximal=read(config, "proximal-mu", 0.0))
     loss = train(
         model,
         examples,
-        recipe.trained(replace(assignment.training, proximal=read(config, "proximal-mu", 0.0)), knowledge),
+        recipe.trained(training, knowledge),
         seed=int(assignment.random("batches", server_round(message)).integers(2**63)),
         loss=assignment.task.loss,
     )

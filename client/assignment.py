@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import zlib
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TypeVar
 
 import numpy as np
@@ -60,6 +60,7 @@ class Assignment:
     partition: str
     seed: int
     training: Training
+    learning_rate_decay: float
     client_momentum: float
 
     @classmethod
@@ -94,6 +95,7 @@ class Assignment:
                 learning_rate=read(run, "learning-rate", 0.1),
                 momentum=read(run, "momentum", 0.0),
             ),
+            learning_rate_decay=read(run, "learning-rate-decay", 1.0),
             client_momentum=read(run, "client-momentum", 0.0),
         )
 
@@ -107,6 +109,22 @@ class Assignment:
         kept = max(1, len(part) // 10)
         training = part[kept:] if len(part) > 1 else part
         return self.task.train[training], self.task.train[part[:kept]]
+
+    def training_in(self, number: int) -> Training:
+        """How the client trains in a round: the learning rate falls from one to the next, where it is to.
+
+        Raises `SettingError` where it is to fall and the number of the round is not known.
+        """
+        if self.learning_rate_decay == 1:
+            return self.training
+        if number < 1:
+            raise SettingError(
+                "learning-rate-decay needs the number of the round, which the strategy does not send: put it into "
+                "the training config as server-round, or write learning-rate-decay=1.0"
+            )
+        return replace(
+            self.training, learning_rate=self.training.learning_rate * self.learning_rate_decay ** (number - 1)
+        )
 
     def attack(self, message: Message) -> Recipe:
         """What the client does in the round of a message: its recipe, or nothing where that has it wait."""

@@ -20,12 +20,13 @@ import numpy.typing as npt
 import torch
 from hawthorn.strategies.contract import nearest
 from hawthorn.strategies.errors import SettingError
+from hawthorn.strategies.kernels.tasks import cores
 
 from .choice import Choice
 from .stacking import Job, descended_together, stackable, stacks
 from .tasks.examples import Floats, Task
 from .tasks.models import Loss
-from .training import cores, descended, float_entries, one_thread, seeded
+from .training import descended, float_entries, one_thread, seeded
 
 __all__ = ["METHODS", "Fleet", "Job"]
 

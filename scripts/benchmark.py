@@ -72,6 +72,7 @@ def benchmark(
 
     from .benchmarks.history import append, changes, earlier, runs
     from .benchmarks.history import show as show_changes
+    from .output import check_targets
 
     # each subject is a module with two functions: measured(*, options) -> figures, and show(figures, console)
     module = import_module(f"hawthorn.scripts.benchmarks.{subject.value}")
@@ -85,8 +86,7 @@ def benchmark(
     }
     given |= {"html": html, "history": history, "compare": compare}
     options = _options(module, subject, {name: value for name, value in given.items() if value is not None})
-    for file in (json_file, html, history):
-        _check_place(file)
+    check_targets({"--json": json_file, "--html": html, "--history": history})
     if history is not None and history.exists():
         runs(history, subject)  # what cannot be read later is not to be written to now
     before = None if compare is None else earlier(compare, subject)
@@ -157,12 +157,3 @@ def _pattern(text: str) -> Callable[[str], bool]:
             f"write --only as a regular expression, such as 'krum|sort', instead of {text!r}: {error}"
         ) from None
     return lambda name: expression.search(name) is not None
-
-
-def _check_place(file: Path | None) -> None:
-    from hawthorn.strategies.errors import SettingError
-
-    if file is not None and not file.parent.is_dir():
-        raise SettingError(f"{file} cannot be written: there is no folder {file.parent}")
-    if file is not None and file.is_dir():
-        raise SettingError(f"{file} cannot be written: it is a folder")

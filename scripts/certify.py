@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import json
 import math
 from dataclasses import replace
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -71,9 +69,10 @@ def certify(
 
     from .certifying.certification import Certification
     from .certifying.recording import recorded_updates, updates_in
+    from .output import check_targets, write_json
 
     recipe = _recipe(defense, tolerated)
-    _check_target(json_file)
+    check_targets({"--json": json_file})
     found = updates_in(updates) if updates else None
     n = _rows(clients, found)
     f, most = _tolerated(recipe, n)
@@ -98,11 +97,8 @@ def certify(
         most_tolerated=most,
         certificates=certificates,
     )
-    if json_file not in {"", "-"}:
-        Path(json_file).write_text(json.dumps(result.document(), indent=1, allow_nan=False) + "\n", encoding="utf-8")
-    if json_file == "-":
-        print(json.dumps(result.document(), indent=1, allow_nan=False))
-    else:
+    write_json(result.document(), json_file)
+    if json_file != "-":
         _show(result, Console())
     if not certificates[f - 1].holds:
         raise typer.Exit(1)
@@ -141,14 +137,6 @@ def _tolerated(recipe: Defense, n: int) -> tuple[int, int]:
         limits = ", ".join(f"{part.part} bears {part.limit or 0} of {part.rows} rows" for part in parts)
         raise SettingError(f"--tolerated must be from 1 to {most} of {n} clients, got {f}: {limits}")
     return f, most
-
-
-def _check_target(json_file: str) -> None:
-    """Raise `SettingError` for a file that could not be written, before time is spent on what goes into it."""
-    from hawthorn.strategies import SettingError
-
-    if json_file and (Path(json_file).is_dir() or not Path(json_file).absolute().parent.is_dir()):
-        raise SettingError(f"--json must be a file in a folder that exists, got {json_file!r}")
 
 
 def _certificate(recipe: Defense, honest: Floats, n: int, f: int, budget: int, seed: int, log: Console) -> Certificate:

@@ -68,6 +68,10 @@ def evaluate(
     learning_rate: Annotated[
         list[float] | None, typer.Option(help="Learning rate of the clients; 0.1.", rich_help_panel=TRAINING)
     ] = None,
+    learning_rate_decay: Annotated[
+        list[float] | None,
+        typer.Option(help="What it is multiplied by after every round; 1.", rich_help_panel=TRAINING),
+    ] = None,
     momentum: Annotated[
         list[float] | None, typer.Option(help="Momentum of their training; 0.", rich_help_panel=TRAINING)
     ] = None,
@@ -105,12 +109,12 @@ def evaluate(
     A cell is one federation with one attack, one defense and one seed. Cells that have run are kept in --store: a
     killed evaluation goes on where it was, and a larger one runs what is new.
     """
-    from hawthorn.strategies import SettingError
     from rich.console import Console
 
     from .evaluation.evaluation import evaluated
     from .evaluation.grid import Grid
     from .evaluation.terminal import show
+    from .output import check_targets, write_json
 
     given: dict[str, Any] = {
         "task": task,
@@ -127,6 +131,7 @@ def evaluate(
         "local-steps": local_steps,
         "batch-size": batch_size,
         "learning-rate": learning_rate,
+        "learning-rate-decay": learning_rate_decay,
         "momentum": momentum,
         "client-momentum": client_momentum,
         "fraction-train": fraction_train,
@@ -134,15 +139,10 @@ def evaluate(
     }
     chosen = {name: value for name, value in given.items() if value}
     wanted = Grid.read(grid, chosen) if grid else Grid.parse(chosen)
-    for target in (report, Path(json_file) if json_file not in {"", "-"} else None):
-        if target is not None and (target.is_dir() or not target.absolute().parent.is_dir()):
-            raise SettingError(f"{target} must be a file in a folder that exists")
+    check_targets({"--report": report, "--json": json_file})
     console = Console(stderr=json_file == "-")
     evaluation = evaluated(wanted, store, workers=workers, ray=ray, aside=Console(stderr=True))
-    if json_file == "-":
-        print(evaluation.json())
-    elif json_file:
-        Path(json_file).write_text(evaluation.json() + "\n", encoding="utf-8")
+    write_json(evaluation.document(), json_file)
     show(evaluation, console)
     if report is not None:
         from .evaluation.report import html

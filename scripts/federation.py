@@ -49,7 +49,6 @@ class Run:
     records: list[RoundRecord] = field(default_factory=list[RoundRecord])
     rounds: int = 0
     seconds: float = 0.0
-    training_seconds: float = 0.0
     activation_density: float | None = None
     stopped: str | None = None
 

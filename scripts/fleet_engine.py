@@ -167,10 +167,7 @@ class FleetRun:
 
     def play(self, number: int) -> None:
         """One round, from the sampling of the clients to the new model."""
-        start = time.perf_counter()
-        round = self._trained(number)
-        self.run.training_seconds += time.perf_counter() - start
-        round = self._attacked(round)
+        round = self._attacked(self._trained(number))
         if self._recipe.looks_back:
             self._sent_to |= dict.fromkeys(round.asked, self._server.sent)
         self._sent_before = self._server.sent
@@ -199,13 +196,13 @@ class FleetRun:
 
     def _job(self, client: int, number: int, lies: bool) -> Job:
         assignment = self._assignments[client]
-        seed = int(assignment.random("batches", number).integers(2**63))
+        seed, training = int(assignment.random("batches", number).integers(2**63)), assignment.training_in(number)
         if not lies:
-            return Job(self._honest[client], assignment.training, seed)
+            return Job(self._honest[client], training, seed)
         knowledge = self._knowledge(number, (client,), assignment.random("poison"))
         if client not in self._poisoned:
             self._poisoned[client] = self._recipe.poisoned(self._honest[client], knowledge)
-        return Job(self._poisoned[client], self._recipe.trained(assignment.training, knowledge), seed)
+        return Job(self._poisoned[client], self._recipe.trained(training, knowledge), seed)
 
     def _attacked(self, round: Round) -> Round:
         """The round with what hostile clients send in the place of what they trained."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -48,6 +47,9 @@ def redteam(
     local_steps: Annotated[int, typer.Option(help="Most steps in a round; 0: no limit.", rich_help_panel=TRAINING)] = 0,
     batch_size: Annotated[int, typer.Option(help="Examples in one step.", rich_help_panel=TRAINING)] = 32,
     learning_rate: Annotated[float, typer.Option(help="Learning rate of the clients.", rich_help_panel=TRAINING)] = 0.1,
+    learning_rate_decay: Annotated[
+        float, typer.Option(help="What it is multiplied by after every round.", rich_help_panel=TRAINING)
+    ] = 1.0,
     momentum: Annotated[float, typer.Option(help="Momentum of their training.", rich_help_panel=TRAINING)] = 0.0,
     client_momentum: Annotated[
         float, typer.Option(help="Share of the update before in what a client sends.", rich_help_panel=TRAINING)
@@ -107,8 +109,8 @@ def redteam(
     The known attacks come first, then new ones, made of all there are. The worst meet on other seeds, and the figures
     told are those of yet others. Runs are kept in --store: a killed search goes on where it was.
     """
-    from hawthorn.client.training import cores
     from hawthorn.strategies import SettingError
+    from hawthorn.strategies.kernels.tasks import cores
     from rich.console import Console
 
     try:
@@ -117,6 +119,7 @@ def redteam(
         if error.name != "optuna":
             raise
         raise SettingError("redteam searches with Optuna: pip install 'hawthorn[redteam]'") from error
+    from .output import check_targets, write_json
     from .redteaming.goal import Goal
     from .redteaming.spec import command, toml
     from .redteaming.terminal import Progressing, show
@@ -133,25 +136,20 @@ def redteam(
         "local-steps": local_steps,
         "batch-size": batch_size,
         "learning-rate": learning_rate,
+        "learning-rate-decay": learning_rate_decay,
         "momentum": momentum,
         "client-momentum": client_momentum,
         "fraction-train": fraction_train,
     }
     goal = Goal(values, hostile, wish, trials, minutes, seed, search_seeds, confirm_seeds, batch)
-    for target in (output, Path(json_file) if json_file not in {"", "-"} else None):
-        if target is not None and (target.is_dir() or not target.absolute().parent.is_dir()):
-            raise SettingError(f"{target} must be a file in a folder that exists")
+    check_targets({"--output": output, "--json": json_file})
     aside = Console(stderr=True)
     if goal.settings.remark:
         aside.print(goal.settings.remark, style="yellow", highlight=False, markup=False)
     findings = redteamed(goal, store, workers=workers or cores(), progress=Progressing(aside, goal))
     console = aside if json_file == "-" else Console()
     show(findings, console)
-    document = json.dumps(findings.document(), indent=1, allow_nan=False)
-    if json_file == "-":
-        print(document)
-    elif json_file:
-        Path(json_file).write_text(document + "\n", encoding="utf-8")
+    write_json(findings.document(), json_file)
     told = [f"attack: {findings.worst.attack}", f"run it again: {command(goal, findings.worst)}"]
     if output is not None:
         output.write_text(toml(goal, findings.worst, findings.headline), encoding="utf-8")

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Generator
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -112,6 +111,7 @@ def simulate(
     from . import progress
     from .engine import check_engine
     from .federation import Federation
+    from .output import check_targets, write_json
     from .results import Results
 
     check_engine(engine)
@@ -135,8 +135,7 @@ def simulate(
         }
     )
     federation = Federation.of(settings, replace(settings.recipe, policy=policy) if policy else settings.recipe)
-    targets = {"--json": json_file if json_file != "-" else "", "--report": "" if no_report else str(report)}
-    _check_targets(targets)
+    check_targets({"--json": json_file, "--report": None if no_report else report})
     messages = Console(stderr=True)
     messages.print(progress.headline(federation), highlight=False, soft_wrap=True)
     if settings.remark and not policy:
@@ -146,8 +145,7 @@ def simulate(
     # Standard output is for what was asked for: the tables, or the JSON alone.
     readable = messages if json_file == "-" else Console()
     progress.show(readable, results)
-    if json_file:
-        _write_json(results.document(), json_file)
+    write_json(results.document(), json_file)
     if not no_report:
         from .report import html
 
@@ -166,20 +164,3 @@ def _audited(federation: Federation, where: str) -> Generator[Federation]:
     settings = federation.settings.run_config() | {"defense": str(federation.defense)}
     with Audit.open(where) as audit, audit.run(settings, name="simulate") as run:
         yield replace(federation, audit=run)
-
-
-def _check_targets(targets: dict[str, str]) -> None:
-    """Raise `SettingError` for a file that could not be written, before minutes are spent on what goes into it."""
-    from hawthorn.strategies import SettingError
-
-    for option, target in targets.items():
-        if target and (Path(target).is_dir() or not Path(target).absolute().parent.is_dir()):
-            raise SettingError(f"{option} must be a file in a folder that exists, got {target!r}")
-
-
-def _write_json(document: dict[str, Any], target: str) -> None:
-    text = json.dumps(document, indent=1, allow_nan=False)
-    if target == "-":
-        print(text)
-    else:
-        Path(target).write_text(text + "\n", encoding="utf-8")

@@ -103,6 +103,9 @@ class Settings:
     local_steps: int = setting(0, whole(least=0), "training steps a client takes in a round at most; 0 for no limit")
     batch_size: int = setting(32, whole(least=1), "examples in one training step of a client")
     learning_rate: float = setting(0.1, number(least=0, above=True), "learning rate of the clients")
+    learning_rate_decay: float = setting(
+        1.0, number(least=0, most=1, above=True), "what the learning rate is multiplied by after every round"
+    )
     momentum: float = setting(
         0.0, number(least=0, most=0.999), "momentum of the clients' training, from nothing in each round"
     )

@@ -16,11 +16,10 @@ from pathlib import Path
 from typing import Any, cast
 
 from hawthorn.strategies.errors import SettingError
+from hawthorn.strategies.kernels.tasks import cores
 from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
-
-from .timing import cores
 
 LEAST_TOLERANCE = 0.10  # two runs of the same code differ by so much: memory lies elsewhere, and so do neighbors
 ERRORS = 3.0  # standard errors of both runs together, beyond which a difference is more than noise

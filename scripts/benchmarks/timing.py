@@ -17,6 +17,7 @@ from typing import Any
 
 import numba
 import numpy as np
+from hawthorn.strategies.kernels.tasks import cores
 from numpy.typing import NDArray
 
 Job = Callable[[], object]
@@ -38,11 +39,6 @@ class Work:
     group: str
     ready: Callable[[], Job]
     ours: bool = False
-
-
-def cores() -> int:
-    """How many cores this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 class Reader:

@@ -19,6 +19,7 @@ from hawthorn.client.tasks import Examples, Task
 from hawthorn.client.tasks.models import dense_image_network
 from hawthorn.strategies import Defense
 from hawthorn.strategies.errors import SettingError
+from hawthorn.strategies.kernels.tasks import cores
 from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
@@ -26,7 +27,7 @@ from torch import nn
 
 from .history import stamp
 from .rounds import tolerated
-from .timing import Work, cores, figures, in_turns
+from .timing import Work, figures, in_turns
 from .training_peers import (
     BATCH,
     TRAINING,

@@ -31,6 +31,7 @@ COUNTED = (
     "local-steps",
     "batch-size",
     "learning-rate",
+    "learning-rate-decay",
     "momentum",
     "client-momentum",
     "fraction-train",

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import json
-import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 from hawthorn.strategies import SettingError
+from hawthorn.strategies.kernels.tasks import cores
 from rich.console import Console
 
 from .cell import Cell, Result
@@ -80,16 +79,22 @@ class Evaluation:
             ],
         }
 
-    def json(self) -> str:
-        """The document as text."""
-        return json.dumps(self.document(), indent=1, allow_nan=False)
-
 
 def evaluated(grid: Grid, store: Path, *, workers: int, ray: str, aside: Console) -> Evaluation:
-    """The evaluation of a grid, every cell checked before the first one runs; progress is told on `aside`."""
+    """The evaluation of a grid; progress is told on `aside`."""
+    cells = grid.cells()
+    return Evaluation(grid, cells, *worked_off(cells, store, workers=workers, ray=ray, aside=aside))
+
+
+def worked_off(
+    cells: Sequence[Cell], store: Path, *, workers: int, ray: str, aside: Console
+) -> tuple[dict[str, Result], dict[str, str]]:
+    """The results of cells by their keys, and why some have none; every cell is checked before the first one runs.
+
+    `workers` are processes, 0 for as many as there are cores; progress is told on `aside`.
+    """
     from .run import federation_of  # torch and Flower are for whoever runs something
 
-    cells = grid.cells()
     for cell in cells:
         try:
             federation_of(cell)
@@ -99,13 +104,8 @@ def evaluated(grid: Grid, store: Path, *, workers: int, ray: str, aside: Console
         if remark:
             aside.print(remark, style="yellow", highlight=False, markup=False)
     with Store(store) as kept, Progressing(aside, len(cells)) as progress:
-        reached, failed = results(cells, kept, workers=workers or _cores(), ray=ray, watch=progress.after)
-    return Evaluation(grid, cells, reached, failed)
+        return results(cells, kept, workers=workers or cores(), ray=ray, watch=progress.after)
 
 
 def _place(cell: Cell) -> str:
     return f"{cell.settings.task}, {cell.settings.attack or 'no attack'}, {cell.run}"
-
-
-def _cores() -> int:
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

@@ -43,18 +43,23 @@ class _Threads:
         if len(spans) <= 1:
             yield from (work(start, stop) for start, stop in spans)
             return
-        cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-        self.pool = self.pool or ThreadPoolExecutor(cores, thread_name_prefix="hawthorn")
+        count = cores()
+        self.pool = self.pool or ThreadPoolExecutor(count, thread_name_prefix="hawthorn")
         waiting: deque[Future[T]] = deque()
         for start, stop in spans:
             waiting.append(self.pool.submit(work, start, stop))
-            if len(waiting) > cores + 2:
+            if len(waiting) > count + 2:
                 yield waiting.popleft().result()
         while waiting:
             yield waiting.popleft().result()
 
 
 threads = _Threads()
+
+
+def cores() -> int:
+    """How many cores this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def spans(data: Block, unit: int | None = None) -> list[tuple[int, int]]:

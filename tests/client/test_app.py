@@ -85,6 +85,22 @@ def test_every_setting_counts(setting: dict, ask: Ask, digits: Task) -> None:
     assert not np.array_equal(update(ask(**setting), digits), update(ask(), digits))
 
 
+def test_the_learning_rate_falls_from_round_to_round(ask: Ask, digits: Task) -> None:
+    third = sent_in_round(digits, 3)
+    fallen = update(ask(content=third, learning_rate_decay=0.5), digits)
+    assert np.array_equal(fallen, update(ask(content=third, learning_rate=0.1 * 0.5**2), digits))
+    assert not np.array_equal(fallen, update(ask(content=third), digits))
+    first = sent_in_round(digits, 1)
+    assert np.array_equal(
+        update(ask(content=first, learning_rate_decay=0.5), digits), update(ask(content=first), digits)
+    )
+
+
+def test_a_learning_rate_that_is_to_fall_needs_the_number_of_the_round(ask: Ask, digits: Task) -> None:
+    reply = ask(content=RecordDict({"arrays": arrays_of(digits.model(seed=1))}), learning_rate_decay=0.5)
+    assert "server-round" in reply.error.reason
+
+
 def test_a_strategys_proximal_term_is_obeyed(ask: Ask, digits: Task) -> None:
     free = update(ask(content=sent_in_round(digits, 1)), digits)
     held = update(ask(content=sent_in_round(digits, 1, **{"proximal-mu": 2.0})), digits)

@@ -10,6 +10,7 @@ import pytest
 from hawthorn.scripts.benchmarks import history, peers, rounds, speed, timing
 from hawthorn.strategies.contract import RULES
 from hawthorn.strategies.errors import SettingError
+from hawthorn.strategies.kernels.tasks import cores
 
 SPEED = ("benchmark", "speed", "--clients", "5", "--values", "20000", "--repeats", "2")
 FEW = (*SPEED, "--only", "^median$|^krum$|memcpy|np.sort")
@@ -136,7 +137,7 @@ def test_the_history_gains_a_line_and_is_compared_with_its_last_one(hawthorn):
     lines = [json.loads(line) for line in Path("runs.jsonl").read_text().splitlines()]
     assert len(lines) == 2
     assert {"date", "version", "commit", "machine", "sizes"} <= lines[0].keys()
-    assert lines[0]["machine"]["cores"] == timing.cores()
+    assert lines[0]["machine"]["cores"] == cores()
 
 
 def doctored(text, factor):
@@ -225,7 +226,7 @@ def test_a_cold_start_compiles_and_a_warm_one_does_not(hawthorn):
         (("rounds", "--clients", "5", "--values", "100"), "rounds need 1000 values for each client"),
         (("replies", "--compare", "x.json"), "benchmark replies has no --compare"),
         (("speed", "--compare", "absent.json"), "cannot read absent.json"),
-        (("speed", "--json", "absent/x.json"), "there is no folder absent"),
+        (("speed", "--json", "absent/x.json"), "--json must be a file in a folder that exists"),
     ],
 )
 def test_what_cannot_be_measured_is_told_before_anything_is(hawthorn, arguments, words):

@@ -135,6 +135,7 @@ def test_a_file_that_is_no_grid_is_named(tmp_path: Path, content: str):
         {"local_steps": 3},
         {"batch_size": 8},
         {"learning_rate": 0.2},
+        {"learning_rate_decay": 0.9},
         {"momentum": 0.9},
         {"client_momentum": 0.9},
         {"fraction_train": 0.5},

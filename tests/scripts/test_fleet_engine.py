@@ -40,6 +40,7 @@ def verdicts(run: Run) -> list[dict[int, bool]]:
         {"attack": "ipm + jitter"},
         {"attack": "min_max", "client_momentum": 0.8},
         {"attack": "mimic", "momentum": 0.9},
+        {"attack": "gaussian", "learning_rate_decay": 0.5},
         {"attack": "optimized(family='alie')"},
         {"attack": "dba", "defense": "arc | nnm | trimmed_mean", "partition": "iid"},
         {"attack": "fang(against='krum')", "task": "breast_cancer"},

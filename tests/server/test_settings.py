@@ -84,6 +84,7 @@ WRONG = [
     ({"seed": "1"}, "seed must be a whole number"),
     ({"learning-rate": float("nan")}, "learning-rate must be a number above 0"),
     ({"learning-rate": 0}, "learning-rate must be a number above 0"),
+    ({"learning-rate-decay": 1.5}, "learning-rate-decay must be a number above 0, at most 1"),
     ({"fraction-train": 1.5}, "fraction-train must be a number above 0, at most 1, got 1.5"),
     ({"fraction-train": 0.0}, "fraction-train must be a number above 0"),
     ({"memory": "plenty"}, "memory: memory must be a size such as '1 GB' or '512 MiB', got 'plenty'"),
