@@ -17,7 +17,7 @@ import functools
 import inspect
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from numbers import Integral, Real
 from typing import Any, TypeVar, cast
 
@@ -29,13 +29,13 @@ from .algebra import one_thread
 from .errors import OptionError, SettingError, ToleranceError
 from .evidence import History
 from .geometry import Floats, Geometry
+from .given import ASKED, BESIDE, Given, asked, generator, identities, of_call, placed
 from .rows import Rows
 
 KNOWLEDGE = frozenset(  # what an attack may ask to be told; see client/attacks/knowledge.py
     {"rng", "round", "clients", "hostile", "members", "others", "sent", "moved", "own", "defense", "state"}
 )
-BESIDE = frozenset({"center", "trusted"})  # one more row that a rule may be given, see `rule`
-RESERVED = frozenset({"history"}) | BESIDE | KNOWLEDGE  # arguments the caller supplies; never options of a recipe
+RESERVED = frozenset({"history", "bounds"}) | ASKED | KNOWLEDGE  # the caller supplies these; never options of a recipe
 
 
 @dataclass(frozen=True)
@@ -222,13 +222,32 @@ def prepare(part: Rule | Transform, n: int, f: int | float | None, options: Mapp
     return count
 
 
+@dataclass(frozen=True, eq=False)
+class Combination:
+    """What a geometric rule may answer in the place of bare weights `(n,)`.
+
+    With a `statistic`, that is taken of each column over the rows whose weight is above 0, in the place of their
+    weighted sum. `noise` is the standard deviation of the Gaussian noise that is added to each coordinate, drawn from
+    the `rng` that the rule asks for. `memory` is plain data that it wants to be given in the next round.
+    """
+
+    weights: Floats
+    statistic: kernels.OrderStatistic | None = None
+    noise: float = 0.0
+    memory: Any = None
+
+
 class Rule:
     """A registered aggregation rule: `krum(updates, f=2)`, and `krum.weights(geometry, f=2)` where it is geometric.
 
     `updates` are `(n, d)`: an array, a tensor on any device, or a sequence of `n` vectors; the answer is `(d,)`, of the
-    same kind, dtype and device. `beside` names the one more row that the rule may be given, `(d,)`: empty for most.
-    Raises `UpdateError`, `ToleranceError`, `SettingError`.
+    same kind, dtype and device. `kind`, the name of its first parameter, says what the rule looks at: "geometry", "n"
+    (coordinate-wise) or "columns". `asked` are the arguments, no options, that it asks the caller for by keyword (see
+    `rule`); `beside` is the one of them that is one more row `(d,)`: empty for most. Where columns are asked for,
+    `bounds` `(L + 1,)` may say where layers begin. Raises `UpdateError`, `ToleranceError`, `SettingError`.
     """
+
+    KINDS = ("geometry", "n", "columns")
 
     def __init__(
         self, function: Callable[..., Any], least: Callable[[int], int], exempt: Mapping[str, str] | None = None
@@ -238,52 +257,106 @@ class Rule:
         self.function = function
         self.least = least
         self.exempt = dict(exempt or {})
-        first = next(iter(inspect.signature(function).parameters))
-        if first not in {"geometry", "n"}:
-            raise SettingError(f"rule {self.name} must take 'geometry' (geometric) or 'n' (coordinate-wise) first")
-        self.geometric = first == "geometry"
-        asked = sorted(BESIDE & inspect.signature(function).parameters.keys())
-        if len(asked) > self.geometric:
+        self.kind = next(iter(inspect.signature(function).parameters))
+        if self.kind not in self.KINDS:
             raise SettingError(
-                f"a geometric rule may take one of {', '.join(sorted(BESIDE))}, got {self.name}: {asked}"
+                f"rule {self.name} must take 'geometry', 'n' (coordinate-wise) or 'columns' first, got {self.kind!r}"
             )
-        self.beside = asked[0] if asked else ""
+        self.geometric = self.kind == "geometry"
+        self.asked = asked(function)
+        beside = sorted(self.asked.intersection(BESIDE))
+        if len(beside) > self.geometric:
+            raise SettingError(
+                f"a geometric rule may take one of {', '.join(sorted(BESIDE))}, got {self.name}: {beside}"
+            )
+        if self.kind == "n" and self.asked:
+            raise SettingError(f"a coordinate-wise rule is given nothing, got {self.name}: {sorted(self.asked)}")
+        self.beside = beside[0] if beside else ""
+        self.reads_columns = self.kind == "columns" or "columns" in self.asked
 
     def __repr__(self) -> str:
         return f"<rule {self.name}>"
 
     @one_thread
-    def __call__(self, updates: Any, *, f: int | float | None = None, **options: object) -> Any:  # noqa: D102
-        rows = Rows.of(updates)
-        count = prepare(self, rows.n, f, options)
-        if self.geometric:
-            row = options.pop(self.beside, None)
-            geometry = Geometry.measured(rows)
-            if row is not None:
-                row = rows.vector(row, f"the {self.beside} of {self.name}")
-                options[self.beside] = geometry.followed_by(rows, row)
-            return rows.combined(self.function(geometry, count, **options), row)
-        statistic = self.function(rows.n, count, **options)
-        found, non_finite = kernels.order_statistic(rows.data, rows.order, statistic)
-        if non_finite.any():
+    def __call__(self, updates: Any, *, f: int | float | None = None, **options: Any) -> Any:  # noqa: D102
+        clients = options.get("clients") if "clients" in self.asked else None
+        rows = Rows.of(updates, None if clients is None else identities(clients))
+        asking = self.asked.union(["columns"] if self.reads_columns else [])
+        bounds = ["bounds"] if self.reads_columns else []
+        count = prepare(self, rows.n, f, {name: value for name, value in options.items() if name not in bounds})
+        geometry = Geometry.measured(rows) if self.geometric else None
+        if self.kind == "columns":
             rows.refuse_non_finite()
-        return rows.like(found)
+        given, row = of_call(self.name, asking, rows, geometry, options)
+        memory, rng = options.pop("memory", None), generator(self.name, options.pop("rng", None))
+        rng = rng or np.random.default_rng(0)
+        answer = self.answer(geometry or rows.n, count, given, memory, rng, options)
+        return update_of(answer, rows, row=row, rng=rng)
 
-    def weights(self, geometry: Geometry, *, f: int | float | None = None, **options: object) -> Floats:
+    def answer(
+        self,
+        subject: Geometry | int,
+        f: int,
+        given: Given,
+        memory: object,
+        rng: np.random.Generator | None,
+        options: Mapping[str, object],
+    ) -> Combination | kernels.OrderStatistic | Floats:
+        """What the rule makes of rows in canonical order, `subject` being their geometry or number.
+
+        A `Combination`, an `OrderStatistic`, or from a column rule the update's values `(d,)`.
+        """
+        first = given.columns if self.kind == "columns" else subject
+        found = self.function(first, f, **options, **given.to(self.asked, memory, rng))
+        return Combination(found) if self.geometric and not isinstance(found, Combination) else found
+
+    def combination(self, geometry: Geometry, *, f: int | float | None = None, **options: Any) -> Combination:
+        """What a geometric rule answers, its weights in the order of the geometry; raises `SettingError` for others.
+
+        What the rule asks for is given as in a call with updates, but rows and sums of rows as geometries, of the n
+        rows and, last, that one, or of the n sums; and columns as `Columns`.
+        """
+        if not self.geometric:
+            what = "coordinate-wise" if self.kind == "n" else "a rule of columns"
+            raise SettingError(f"{self.name} is {what} and has no weights per client")
+        count = prepare(self, geometry.n, f, options)
+        given = placed(self.name, self.asked, geometry, options)
+        memory, rng = options.pop("memory", None), generator(self.name, options.pop("rng", None))
+        found = self.answer(geometry.canonical(), count, given, memory, rng, options)
+        assert isinstance(found, Combination)
+        weights = found.weights
+        return replace(found, weights=np.append(weights[: geometry.n][geometry.rank], weights[geometry.n :]))
+
+    def weights(self, geometry: Geometry, *, f: int | float | None = None, **options: Any) -> Floats:
         """The weights `(n,)` in float64 that a geometric rule gives the rows; raises `SettingError` for other rules.
 
         One more row is given as the geometry of the rows and, last, that one; then there may be a weight for it, last.
         """
-        if not self.geometric:
-            raise SettingError(f"{self.name} is coordinate-wise and has no weights per client")
-        count = prepare(self, geometry.n, f, options)
-        whole = options.pop(self.beside, None)
-        if whole is not None:
-            if not isinstance(whole, Geometry) or whole.n != geometry.n + 1:
-                raise SettingError(f"{self.beside} must be the geometry of the {geometry.n} rows and, last, one more")
-            options[self.beside] = whole.take(np.append(np.argsort(geometry.rank), geometry.n))
-        weights: Floats = self.function(geometry.canonical(), count, **options)
-        return np.append(weights[: geometry.n][geometry.rank], weights[geometry.n :])
+        return self.combination(geometry, f=f, **options).weights
+
+
+def update_of(
+    answer: Combination | kernels.OrderStatistic | Floats,
+    rows: Rows,
+    *,
+    row: Any = None,
+    mixing: Floats | None = None,
+    rng: np.random.Generator | None = None,
+) -> Any:
+    """The update `(d,)`, of the caller's kind, that a rule's answer on the rows, or on `mixing @ rows`, stands for.
+
+    `row` is the one more row that the rule was given; noise is drawn from `rng`.
+    """
+    if isinstance(answer, Combination):
+        m = len(rows.order) if mixing is None else len(mixing)
+        if answer.statistic is not None:
+            chosen = answer.weights[:m] > 0
+            return rows.ordered(answer.statistic, chosen, mixing, noise=answer.noise, rng=rng)
+        share = answer.weights[:m] if mixing is None else answer.weights[:m] @ mixing
+        return rows.combined(np.append(share, answer.weights[m:]), row, noise=answer.noise, rng=rng)
+    if isinstance(answer, np.ndarray):
+        return rows.filled(answer)
+    return rows.ordered(answer, None, mixing)
 
 
 class Transform:
@@ -325,26 +398,46 @@ class Transform:
 class Score:
     """A registered anomaly score: `distance(geometry, f=2)` answers `(n,)` in float64, higher where more anomalous.
 
-    `spread` is the least standard deviation it is read with: how much honest clients differ in it anyway.
+    `spread` is the least standard deviation it is read with: how much honest clients differ in it anyway. `asked` is
+    as of a `Rule`. One that asks for `memory` remembers: its function answers the scores and, plain data, the memory to
+    give it in the next round; a call answers the scores.
     """
 
-    def __init__(self, function: Callable[..., Floats], spread: float) -> None:
+    def __init__(self, function: Callable[..., Any], spread: float) -> None:
         functools.update_wrapper(self, function)
         self.name = function.__name__
         self.function = function
         self.spread = spread
+        self.asked = asked(function)
 
     def __repr__(self) -> str:
         return f"<score {self.name}>"
 
     def __call__(  # noqa: D102
-        self, geometry: Geometry, f: int | float, history: History | None = None, **options: object
+        self, geometry: Geometry, f: int | float, history: History | None = None, **options: Any
     ) -> Floats:
         check_options(self.name, self.function, options)
         count = hostile_count(f, geometry.n)
         recalled = history or History.recalled(None, None, geometry.n)
-        canonical = recalled.take(np.argsort(geometry.rank))
-        return self.function(geometry.canonical(), count, canonical, **options)[geometry.rank]
+        order = np.argsort(geometry.rank)
+        given = placed(self.name, self.asked, geometry, options)
+        memory, rng = options.pop("memory", None), generator(self.name, options.pop("rng", None))
+        scores, _ = self.answer(geometry.canonical(), count, recalled.take(order), given, memory, rng, options)
+        return scores[geometry.rank]
+
+    def answer(
+        self,
+        geometry: Geometry,
+        f: int,
+        history: History,
+        given: Given,
+        memory: object,
+        rng: np.random.Generator | None,
+        options: Mapping[str, object],
+    ) -> tuple[Floats, Any]:
+        """The scores `(n,)` of rows in canonical order, and what it wants to be given in the next round."""
+        found = self.function(geometry, f, history, **options, **given.to(self.asked, memory, rng))
+        return found if "memory" in self.asked else (found, None)
 
 
 class Policy:
@@ -422,14 +515,25 @@ class Attack:
 def rule(
     *, least: Callable[[int], int] = least_majority, exempt: Mapping[str, str] | None = None
 ) -> Callable[[Callable[..., Any]], Rule]:
-    """Registers an aggregation rule that needs `least(f)` rows; geometric if its function takes `geometry`, else `n`.
+    """Registers an aggregation rule that needs `least(f)` rows; the name of its first parameter says of what kind.
 
-    A geometric function `(geometry, f, *, options) -> (n,)` answers weights; a coordinate-wise one `(n, f, *, options)`
-    answers the `OrderStatistic` to take of each column. A rule that does not depend on f gives it the default 0.
+    A geometric function `(geometry, f, *, options) -> (n,)` answers weights, or a `Combination`; a coordinate-wise one
+    `(n, f, *, options)` answers the `OrderStatistic` to take of each column; one of columns `(columns, f, *, options)`
+    answers the update's values `(d,)` in float64. A rule that does not depend on f gives it the default 0.
 
-    A geometric function may ask for one more row by a keyword-only argument, None where there is none: `center`, the
-    update of the round before, or `trusted`, one of the server's own. It gets the geometry of the rows and, last, that
-    row, and may answer `(n + 1,)` weights, the last one for it.
+    Keyword-only arguments of these names are no options but supplied by the caller, None where there is none:
+
+    - one more row, to geometric rules: `center`, the update of the round before, `trusted`, one of the server's own, or
+      `model`, the parameters that were sent. The rule gets the geometry of the rows and, last, that row, and may answer
+      `(n + 1,)` weights, the last one for it;
+    - `columns`, the rows' `Columns`;
+    - `sums`, the geometry of n rows, each client's updates added up over all rounds; without identities, the rows;
+    - `past`, a `Past`: what clients sent last, and how the model moved since;
+    - `memory`, what the rule's `Combination` held in the round before;
+    - `clients`, the rows' identities;
+    - `rng`, a generator; in a `Defense` one seeded by the number of rounds that its state has seen.
+
+    A rule that looks at columns or the past cannot follow transforms: mixed rows have neither.
 
     `exempt` names the laws of the shared tests that the rule does not keep, each with the reason: they must then fail.
     """
@@ -456,9 +560,12 @@ def transform(
 
 
 def score(*, spread: float) -> Callable[[Callable[..., Floats]], Score]:
-    """Registers an anomaly score `(geometry, f, history, *, options) -> (n,)`; honest clients differ by `spread`."""
+    """Registers an anomaly score `(geometry, f, history, *, options) -> (n,)`; honest clients differ by `spread`.
 
-    def register(function: Callable[..., Floats]) -> Score:
+    It may ask for the same keyword-only arguments as a rule does (see `rule`), for as many of them as it likes.
+    """
+
+    def register(function: Callable[..., Any]) -> Score:
         return SCORES.add(function.__name__, Score(function, spread))
 
     return register

@@ -11,23 +11,28 @@ import numpy as np
 
 from . import kernels
 from .algebra import one_thread
+from .columns import Columns, layer_bounds
 from .contract import (
     POLICIES,
     RULES,
     SCORES,
     TRANSFORMS,
     Call,
+    Combination,
     Decision,
     Floats,
-    Rule,
     check_options,
     hostile_count,
+    options_of,
     prepare,
     tolerance,
+    update_of,
 )
-from .errors import SettingError, ToleranceError, UpdateError
+from .errors import OptionError, SettingError, ToleranceError
 from .evidence import History, deviations, evidence, remembered
 from .geometry import Geometry
+from .given import BESIDE, UNMIXED, Given, identities, trial
+from .past import after_moving, geometry_of, recalled, summed
 from .rows import Rows, saved
 
 DEFAULT_SCORES = ("length", "direction", "distance", "leverage")
@@ -136,6 +141,14 @@ class Defense:
         pipeline = " | ".join((*self.before, self.rule))
         return f"{pipeline}; f={self.f!r}; scores={', '.join(self.scores)}; policy={self.policy}"
 
+    @property
+    def asked(self) -> frozenset[str]:
+        """What its rule and scores ask for besides the rows, such as "trusted" or "columns" (see `rule`)."""
+        rule = RULES[Call.parse(self.rule).name]
+        parts = (rule, *(SCORES[Call.parse(text).name] for text in self.scores))
+        columns = {"columns"} if rule.reads_columns else set[str]()
+        return frozenset(columns).union(*(part.asked for part in parts))
+
     @one_thread
     def __call__(
         self,
@@ -144,37 +157,55 @@ class Defense:
         clients: Sequence[str] | None = None,
         state: Mapping[str, Any] | None = None,
         trusted: Any = None,
+        model: Any = None,
+        bounds: Sequence[int] | None = None,
     ) -> Outcome:
         """The outcome of a round with updates `(n, d)`: an array, a tensor on any device, `Updates`, or n vectors.
 
         `clients` are the rows' identities, without which nothing is remembered; `state` is the outcome's of the round
-        before; `trusted` is an update `(d,)` of the server's own, for recipes that use one. Raises `UpdateError` for
-        rows that are not finite or identities that do not match them; too few rows for the rule: a skipped outcome.
+        before; `trusted` is an update `(d,)` of the server's own, for recipes that use one. `model` `(d,)` is what was
+        sent and `bounds` `(L + 1,)` say where its layers begin and end, for the parts that look at them. Raises
+        `UpdateError` for rows that are not finite or identities that do not match them; too few rows for the rule: a
+        skipped outcome.
         """
-        clients = None if clients is None else _identities(clients)
+        clients = None if clients is None else identities(clients)
         rows = Rows.of(updates, clients)
-        rule = RULES[Call.parse(self.rule).name]
-        if trusted is not None and rule.beside != "trusted":
+        asked = self.asked
+        if trusted is not None and "trusted" not in asked:
             raise SettingError(f"no part of {str(self)!r} uses a trusted update")
-        center = (state or {}).get("center")
-        more = {"center": center, "trusted": trusted}.get(rule.beside)
-        if more is not None:
-            more = rows.vector(more, f"the {rule.beside} of {rule.name}")
         geometry = Geometry.measured(rows)
         f = hostile_count(self.f, rows.n)
         # everything below is in canonical order, until the outcome puts it back into the caller's
         names = None if clients is None else [clients[row] for row in map(int, rows.order)]
+        beside = {"center": (state or {}).get("center"), "trusted": trusted, "model": model}
+        more = {
+            name: rows.vector(beside[name], f"the {name} of {self._asking(name)}")
+            for name in BESIDE
+            if name in asked and beside[name] is not None
+        }
+        sums = None if names is None or "sums" not in asked else summed(rows, names, state)
+        given = Given(
+            **{name: geometry.followed_by(rows, row) for name, row in more.items()},
+            columns=Columns(rows, layer_bounds(bounds, int(rows.data.shape[1]))) if "columns" in asked else None,
+            sums=geometry if sums is None else geometry_of(sums),
+            past=None if names is None or "past" not in asked else recalled(rows, names, state),
+            clients=None if names is None else tuple(names),
+        )
         history = History.recalled(state, names, rows.n)
-        scores, found = self._scores(geometry, f, history)
+        memory: dict[str, Any] = dict((state or {}).get("memory", {}))
+        scores, found = self._scores(geometry, f, history, given, memory)
         averaged = history.with_round(found)
         decision = self._decision(evidence(averaged, found), f, history, rows.n)
         # random parts draw anew in each round, and the same in a round that is repeated
         rng = np.random.default_rng((state or {}).get("rounds", 0))
-        update, weights, skipped = self._aggregate(rows, geometry, decision, f, more, rng)
+        update, weights, skipped = self._aggregate(rows, geometry, decision, f, given, more, memory, rng)
         rank = np.argsort(rows.order)
         after = None if names is None else remembered(state, names, history, averaged, decision.accepted)
-        if after is not None and rule.beside == "center":
-            after |= _center(update, center)
+        if after is not None and names is not None:
+            after |= {"memory": memory} if memory else {}
+            after |= _center(update, beside["center"]) if "center" in asked else {}
+            after |= _sums(state, names, sums)
+            after |= after_moving(rows, names, state, update) if "past" in asked else {}
         return Outcome(
             update=update,
             verdicts=_verdicts(scores, decision, weights, rank),
@@ -183,14 +214,25 @@ class Defense:
             state=after,
         )
 
-    def _scores(self, geometry: Geometry, f: int, history: History) -> tuple[dict[str, Floats], dict[str, Floats]]:
-        """The scores, and their deviations from what is usual in this round."""
+    def _asking(self, name: str) -> str:
+        """The part that asks for something."""
+        rule = Call.parse(self.rule).name
+        scores = (Call.parse(text).name for text in self.scores)
+        return rule if name in RULES[rule].asked else next(score for score in scores if name in SCORES[score].asked)
+
+    def _scores(
+        self, geometry: Geometry, f: int, history: History, given: Given, memory: dict[str, Any]
+    ) -> tuple[dict[str, Floats], dict[str, Floats]]:
+        """The scores, and their deviations from what is usual in this round; what they remember goes into `memory`."""
         scores: dict[str, Floats] = {}
         found: dict[str, Floats] = {}
         for text in self.scores:
             call = Call.parse(text)
             part = SCORES[call.name]
-            scores[text] = part.function(geometry, f, history, **dict(call.options))
+            before = memory.get(text)
+            scores[text], after = part.answer(geometry, f, history, given, before, None, dict(call.options))
+            if after is not None:
+                memory[text] = after
             found[text] = deviations(scores[text], f, part.spread)
         return scores, found
 
@@ -201,41 +243,51 @@ class Defense:
         return POLICIES[call.name].function(against, f, history, **dict(call.options))
 
     def _aggregate(
-        self, rows: Rows, geometry: Geometry, decision: Decision, f: int, more: Any, rng: np.random.Generator
+        self,
+        rows: Rows,
+        geometry: Geometry,
+        decision: Decision,
+        f: int,
+        given: Given,
+        more: Mapping[str, Any],
+        memory: dict[str, Any],
+        rng: np.random.Generator,
     ) -> tuple[Any, Floats, str | None]:
         """The update of the accepted rows, each row's weight in it, and why there is none.
 
-        `more` is the one more row `(d,)` that the rule is given; transforms leave it as it is.
+        `more` has the one more row `(d,)` that the rule is given; transforms leave it as it is. What the rule remembers
+        goes into `memory`.
         """
         weights = np.zeros(rows.n)
         if not decision.accepted.any():
             return None, weights, "every client was rejected"
         accepted = geometry.take(decision.accepted)
         kept = replace(rows, order=rows.order[decision.accepted])
-        order = kept.order
+        given = given.take(decision.accepted)
         mixing = np.eye(accepted.n)
-        whole = None if more is None else accepted.followed_by(kept, more)
         try:
             for text in self.before:
                 call = Call.parse(text)
                 part, options = TRANSFORMS[call.name], dict(call.options)
                 prepare(part, accepted.n, f, options)
                 step = part.function(accepted, f, **options, **({"rng": rng} if part.random else {}))
-                accepted, mixing = accepted.mixed(step), step @ mixing
-                whole = whole and whole.mixed(_beside_one_more(step))
+                accepted, mixing, given = accepted.mixed(step), step @ mixing, given.mixed(step)
             call = Call.parse(self.rule)
             rule = RULES[call.name]
             prepare(rule, accepted.n, f, dict(call.options))
-            given = dict(call.options) | ({rule.beside: whole} if rule.beside else {})
-            found = rule.function(accepted if rule.geometric else accepted.n, f, **given)
+            subject = accepted if rule.geometric else accepted.n
+            answer = rule.answer(subject, f, given, memory.get(self.rule), rng, dict(call.options))
         except ToleranceError as error:
-            return None, weights, f"{len(order)} of {rows.n} clients were accepted: {error}"
-        share = found[: len(mixing)] @ mixing if rule.geometric else mixing.mean(axis=0)
+            return None, weights, f"{len(kept.order)} of {rows.n} clients were accepted: {error}"
+        m, share = len(mixing), mixing.mean(axis=0)
+        if isinstance(answer, Combination):
+            share = answer.weights[:m] @ mixing
+            if answer.memory is not None:
+                memory[self.rule] = answer.memory
         weights[decision.accepted] = share
-        if rule.geometric:
-            return kept.combined(np.append(share, found[len(mixing) :]), more), weights, None
-        update, _ = kernels.order_statistic(rows.data, order, found, mixing if self.before else None)
-        return rows.like(update), weights, None
+        row = more.get(rule.beside)
+        update = update_of(answer, kept, row=row, mixing=mixing if self.before else None, rng=rng)
+        return update, weights, None
 
 
 def _center(update: Any, before: Any) -> dict[str, Any]:
@@ -244,35 +296,45 @@ def _center(update: Any, before: Any) -> dict[str, Any]:
     return {} if center is None or not np.isfinite(center).all() else {"center": center}
 
 
-def _beside_one_more(mixing: Floats) -> Floats:
-    """The mixing matrix `(m + 1, n + 1)` that does the same beside one more row, last, which it leaves as it is."""
-    whole = np.pad(mixing, ((0, 1), (0, 1)))
-    whole[-1, -1] = 1.0
-    return whole
+def _sums(
+    state: Mapping[str, Any] | None, names: Sequence[str], sums: Sequence[Any] | None
+) -> dict[str, dict[str, Any]]:
+    """What the state keeps of the clients' sums, where a part asks for them."""
+    if sums is None:
+        return {}
+    return {"sums": {**(state or {}).get("sums", {}), **dict(zip(names, sums, strict=True))}}
 
 
 def _known(table: Mapping[str, Any], text: str) -> str:
     call = Call.parse(text)
-    check_options(call.name, table[call.name].function, dict(call.options))
+    function = table[call.name].function
+    check_options(call.name, function, dict(call.options))
+    for name, _ in call.options:
+        if name not in options_of(function):  # what only a caller can supply
+            raise OptionError(f"{call.name} is given {name} in each round: leave it out of the recipe")
     return str(call)
 
 
 def _refuse_wrong_values(defense: Defense) -> None:
     """Raise `SettingError` for an option value that no round would take, found by trying each part on rows of zeros."""
     n = 3
-    zeros, and_one_more = (Geometry(np.zeros((k, k)), np.zeros((k, k)), np.ones(k), np.arange(k)) for k in (n, n + 1))
-    for table, texts in ((TRANSFORMS, defense.before), (RULES, (defense.rule,))):
-        for call in map(Call.parse, texts):
-            part = table[call.name]
-            subject = n if isinstance(part, Rule) and not part.geometric else zeros
-            options = dict(call.options)
-            if isinstance(part, Rule) and part.beside:
-                options[part.beside] = and_one_more
-            with contextlib.suppress(ToleranceError):  # three rows are few
-                part.function(subject, 0, **options)
+    zeros, given = Geometry(np.zeros((n, n)), np.zeros((n, n)), np.ones(n), np.arange(n)), trial(n)
+    for call in map(Call.parse, defense.before):
+        with contextlib.suppress(ToleranceError):  # three rows are few
+            TRANSFORMS[call.name].function(zeros, 0, **dict(call.options))
+    call = Call.parse(defense.rule)
+    rule = RULES[call.name]
+    unmixed = [name for name in UNMIXED if name in rule.asked or (name == "columns" and rule.reads_columns)]
+    if defense.before and unmixed:
+        raise SettingError(
+            f"{rule.name} looks at the {unmixed[0]} of rows, which mixed rows do not have: write it without "
+            f"{' | '.join(defense.before)}"
+        )
+    with contextlib.suppress(ToleranceError):
+        rule.answer(zeros if rule.geometric else n, 0, given, None, np.random.default_rng(0), dict(call.options))
     history = History.recalled(None, None, n)
     for call in map(Call.parse, defense.scores):
-        SCORES[call.name].function(zeros, 0, history, **dict(call.options))
+        SCORES[call.name].answer(zeros, 0, history, given, None, None, dict(call.options))
     call = Call.parse(defense.policy)
     POLICIES[call.name].function({"trial": np.zeros(n)}, 0, history, **dict(call.options))
 
@@ -294,14 +356,6 @@ def _split(text: str) -> list[str]:
         else:
             parts[-1] += character
     return [part for part in parts if part.strip()]
-
-
-def _identities(clients: Sequence[object]) -> list[str]:
-    """The clients' names as text, which is how a saved state remembers them."""
-    names = [str(client) for client in clients]
-    if len(set(names)) != len(names):
-        raise UpdateError("clients must differ from each other, got one name twice")
-    return names
 
 
 def _verdicts(

@@ -77,14 +77,43 @@ class Rows:
             raise UpdateError(f"{name} must be finite numbers that fit the rows' dtype")
         return vector
 
-    def combined(self, weights: Floats, row: Any = None) -> Any:
+    def combined(
+        self, weights: Floats, row: Any = None, *, noise: float = 0.0, rng: np.random.Generator | None = None
+    ) -> Any:
         """The weighted sum `(d,)` of the rows in canonical order and, where `row` is given, of that one, weighed last.
 
-        It is of the caller's kind.
+        It is of the caller's kind, with Gaussian noise of that standard deviation from `rng` on each coordinate.
         """
         n = len(self.order)
         found = kernels.combine(self.data, self.order, weights[:n])
-        return self.like(found if row is None or len(weights) == n else kernels.added(found, row, float(weights[n])))
+        if row is not None and len(weights) > n:
+            found = kernels.added(found, row, float(weights[n]))
+        return self.like(_noisy(found, noise, rng))
+
+    def ordered(
+        self,
+        statistic: kernels.OrderStatistic,
+        chosen: NDArray[np.bool_] | None = None,
+        mixing: Floats | None = None,
+        *,
+        noise: float = 0.0,
+        rng: np.random.Generator | None = None,
+    ) -> Any:
+        """The order statistic `(d,)` of each column of the rows in canonical order, or of `mixing @ rows`.
+
+        `chosen` says which of these take part; noise is as in `combined`. Raises `UpdateError` naming rows that are
+        not finite, unless they are mixed: then nobody looks.
+        """
+        order = self.order if chosen is None or mixing is not None else self.order[chosen]
+        mixed = mixing if chosen is None or mixing is None else mixing[chosen]
+        found, non_finite = kernels.order_statistic(self.data, order, statistic, mixed)
+        if non_finite.any():
+            self.refuse_non_finite()
+        return self.like(_noisy(found, noise, rng))
+
+    def filled(self, values: Floats) -> Any:
+        """Values `(d,)` as an update of the caller's kind."""
+        return self.like(kernels.alike(self.data, values))
 
     def refuse_non_finite(self) -> None:
         """Raise `UpdateError` naming the rows that hold a NaN or an infinity."""
@@ -123,6 +152,14 @@ def saved(update: Any) -> NDArray[Any]:
         return np.array(update)
     tensor = update.detach().cpu()
     return np.array((tensor.float() if str(tensor.dtype) == "torch.bfloat16" else tensor).numpy())
+
+
+def _noisy(found: Any, noise: float, rng: np.random.Generator | None) -> Any:
+    """What a kernel found, with noise of this standard deviation."""
+    if not noise:
+        return found
+    drawn = (rng or np.random.default_rng(0)).standard_normal(int(found.shape[0]))
+    return kernels.added(found, kernels.alike(found, drawn), noise)
 
 
 def _as_is(answer: Any) -> Any:

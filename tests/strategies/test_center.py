@@ -7,7 +7,8 @@ import oracles
 import pytest
 import torch
 from hawthorn.strategies import Defense, Geometry, SettingError, UpdateError, Updates, centered_clipping
-from hawthorn.strategies.contract import BESIDE, RULES, Rule
+from hawthorn.strategies.contract import RULES, Rule
+from hawthorn.strategies.given import BESIDE
 from matrices import CASES, matrix, tolerable
 from numpy.testing import assert_allclose, assert_array_equal
 
@@ -217,6 +218,6 @@ def test_a_rule_may_ask_for_a_trusted_update_in_the_same_way(monkeypatch):
     assert_array_equal(RULES["nearest"](rows, f=2, trusted=rows[3] + 0.01), rows[3])
     found = Defense("nearest", f=2, policy="none")(rows, trusted=rows[5] + 0.01)
     assert_allclose(found.update, rows[5])
-    assert sorted(BESIDE) == ["center", "trusted"]
-    with pytest.raises(SettingError, match="a geometric rule may take one of center, trusted"):
+    assert sorted(BESIDE) == ["center", "model", "trusted"]
+    with pytest.raises(SettingError, match="a geometric rule may take one of center, model, trusted"):
         Rule(lambda n, f, *, center=None: None, lambda f: 1)
