@@ -60,7 +60,7 @@ class Grid:
                 raise SettingError(f"{name} must have at least one value")
         if len(axes.get("data", ())) > 1:
             raise SettingError("data must be one folder with the tasks' files, or one file, for a whole grid")
-        axes["attacks"] = _attacks(axes.get("attacks", QUICK))
+        axes["attacks"] = attacks_in(axes.get("attacks", QUICK))
         axes["seeds"] = _seeds(written.get("seeds", 1))
         axes.setdefault("defenses", (str(TABLE["defense"].default),))
         axes.setdefault("hostile", (3,))
@@ -85,8 +85,8 @@ class Grid:
         clients = Settings.parse(peace | {"tolerated": "0"}).clients  # which says what else is wrong
         if named and not attackers(written["hostile"], clients):
             raise SettingError("attacks need at least one hostile client: write hostile=1 or more, or attacks='none'")
-        recipes = dict.fromkeys(recipe for attack in named for recipe in _recipes(attack, written))
-        attacked = [dict(written) | {"attack": recipe} for recipe in recipes]
+        tried = dict.fromkeys(recipe for attack in named for recipe in recipes(attack, written))
+        attacked = [dict(written) | {"attack": recipe} for recipe in tried]
         cells: list[Cell] = []
         for scene in [peace, *attacked]:
             settings = Settings.parse(scene)
@@ -97,7 +97,7 @@ class Grid:
         return cells
 
 
-def _attacks(written: Sequence[Any]) -> tuple[str, ...]:
+def attacks_in(written: Sequence[Any]) -> tuple[str, ...]:
     """The recipes one by one, also those written with semicolons between them."""
     found: list[str] = []
     for text in written:
@@ -122,7 +122,7 @@ def _seeds(written: Any) -> tuple[int, ...]:
     return tuple(range(1, written + 1))
 
 
-def _recipes(attack: str, written: Mapping[str, Any]) -> list[str]:
+def recipes(attack: str, written: Mapping[str, Any]) -> list[str]:
     """The recipes that a name stands for: "story" for the task's own, "all" for those that the task can be put to."""
     if attack not in {ALL, STORY}:
         return [attack]

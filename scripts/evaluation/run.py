@@ -33,6 +33,7 @@ def result(cell: Cell) -> Result:
         "final": {name: final(values) for name, values in rounds.items()},
         "detection": _detection(federation, run),
         "rejected": _rejected(federation, run),
+        "verdicts": _verdicts(federation, run),
         "seconds_per_round": run.seconds / max(1, run.rounds),
         "defense_seconds_per_round": fmean(record.seconds for record in run.records) if run.records else None,
         "activation_density": run.activation_density,
@@ -96,6 +97,23 @@ def _rejected(federation: Federation, run: Run) -> list[list[int]]:
         client[2] += int(not reply.accepted)
         client[3] += 1
     return [found[client] for client in sorted(found)]
+
+
+def _verdicts(federation: Federation, run: Run) -> list[list[float | None]]:
+    """Each reply that counts: round, client, whether it is an attacker's, its p-value, whether it was accepted.
+
+    A reply that admission refused has no p-value.
+    """
+    return [
+        [
+            reply.round,
+            int(reply.client),
+            int(reply.hostile),
+            None if reply.p_value is None else float(f"{reply.p_value:.6g}"),
+            int(reply.accepted),
+        ]
+        for reply in _attacking(federation, run)
+    ]
 
 
 def _short(value: float | None) -> float | None:

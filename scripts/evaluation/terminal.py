@@ -91,7 +91,7 @@ def show(evaluation: Evaluation, console: Console) -> None:
     places = dict.fromkeys((standing.scenario, standing.hostile) for standing in evaluation.standings)
     for place, hostile in places:
         ranked = [one for one in evaluation.standings if (one.scenario, one.hostile) == (place, hostile)]
-        _print(console, _standings(place, hostile, ranked))
+        print_whole(console, _standings(place, hostile, ranked))
         for one in ranked:
             console.print(_worst_case(one), highlight=False, markup=False)
         console.print()
@@ -99,13 +99,13 @@ def show(evaluation: Evaluation, console: Console) -> None:
             if one.defense != FEDAVG:
                 attacked = [entry for entry in evaluation.entries if _belongs(entry, one)]
                 plain = [entry for entry in evaluation.entries if entry.scenario == place and entry.defense == FEDAVG]
-                _print(console, _attacks(one, attacked, {(entry.hostile, entry.attack): entry for entry in plain}))
+                print_whole(console, _attacks(one, attacked, {(entry.hostile, entry.attack): entry for entry in plain}))
     if not places:
-        _print(console, _peace(evaluation.entries))
+        print_whole(console, _peace(evaluation.entries))
     console.print(LEGEND, style="dim", highlight=False)
 
 
-def _print(console: Console, table: Table) -> None:
+def print_whole(console: Console, table: Table) -> None:
     """Print a table whole: on a narrow terminal its lines run over, and no figure is lost."""
     needed = Measurement.get(console, console.options.update(width=1000), table).maximum
     title, table.title = table.title, None  # which would be cut, or wrapped, at the table's own width
@@ -127,8 +127,8 @@ def headline(place: Scenario, hostile: int) -> str:
 
 def _standings(place: Scenario, hostile: int, ranked: Sequence[Standing]) -> Table:
     figure = next((one.worst.figure for one in ranked if one.worst), "accuracy").replace("_", " ")
-    table = _table(headline(place, hostile) + f"; {figure}, %")
-    _first_column(table, "defense", [short(one.defense) for one in ranked])
+    table = plain_table(headline(place, hostile) + f"; {figure}, %")
+    first_column(table, "defense", [short(one.defense) for one in ranked])
     for heading in ("lost at\nworst", "lost in\npeace", "wish", "caught", "alarm"):
         table.add_column(heading, justify="right", no_wrap=True)
     for one in ranked:
@@ -138,8 +138,8 @@ def _standings(place: Scenario, hostile: int, ranked: Sequence[Standing]) -> Tab
             told(worst.gap if worst else None),
             told(peace.gap if peace else None),
             told(fooled.excess if fooled else None),
-            _percent(one.detection["recall"]),
-            _percent(one.detection["false_alarm_rate"]),
+            in_percent(one.detection["recall"]),
+            in_percent(one.detection["false_alarm_rate"]),
         )
     return table
 
@@ -155,8 +155,8 @@ def _worst_case(standing: Standing) -> str:
 
 def _attacks(standing: Standing, found: Sequence[Entry], plain: dict[tuple[int, str], Entry]) -> Table:
     """Every attack on one defense, the worst first."""
-    table = _table(standing.defense)
-    _first_column(table, "attack", [entry.attack for entry in found])
+    table = plain_table(standing.defense)
+    first_column(table, "attack", [entry.attack for entry in found])
     columns = ("plain", "hedge", "honest", "lost", "wish", "caught", "alarm")
     for heading in columns:
         table.add_column(heading, justify="right", no_wrap=True)
@@ -177,7 +177,7 @@ def _attacks(standing: Standing, found: Sequence[Entry], plain: dict[tuple[int, 
 
 def _peace(found: Sequence[Entry]) -> Table:
     """Defenses where nobody attacks."""
-    table = _table("nobody hostile, %")
+    table = plain_table("nobody hostile, %")
     for heading in ("task", "defense", "figure", "honest only", "lost", "alarm"):
         table.add_column(heading, overflow="fold", justify="left" if heading in {"task", "defense"} else "right")
     for entry in found:
@@ -186,11 +186,12 @@ def _peace(found: Sequence[Entry]) -> Table:
     return table
 
 
-def _table(title: str) -> Table:
+def plain_table(title: str) -> Table:
+    """A table without lines but the one under its headings."""
     return Table(title=escape(title), title_justify="left", box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False)
 
 
-def _first_column(table: Table, heading: str, names: Sequence[str]) -> None:
+def first_column(table: Table, heading: str, names: Sequence[str]) -> None:
     """The column of names, which wraps only those that are very long."""
     width = min(WIDEST, max(map(len, names), default=1))
     table.add_column(heading, overflow="fold", min_width=width, max_width=WIDEST)
@@ -218,8 +219,13 @@ def told(estimate: Estimate | None) -> str:
 
 
 def _mean(estimate: Estimate | None) -> str:
-    return "-" if estimate is None else _percent(estimate.mean)
+    return "-" if estimate is None else in_percent(estimate.mean)
 
 
-def _percent(share: float | None) -> str:
+def in_percent(share: float | None) -> str:
+    """A share in per cent, without the sign.
+
+    >>> in_percent(0.0312), in_percent(None)
+    ('3.1', '-')
+    """
     return "-" if share is None else f"{100 * share:.1f}"
