@@ -11,7 +11,7 @@ from typing import Annotated
 
 import typer
 
-from . import audit, benchmark, certify, evaluate, redteam, simulate
+from . import audit, benchmark, calibrate, certify, evaluate, redteam, simulate
 
 app = typer.Typer(
     name="hawthorn",
@@ -23,6 +23,7 @@ app.command()(simulate.simulate)
 app.command()(evaluate.evaluate)
 app.command()(redteam.redteam)
 app.command()(certify.certify)
+app.command()(calibrate.calibrate)
 app.command()(benchmark.benchmark)
 app.add_typer(audit.app, name="audit")
 
