@@ -21,9 +21,11 @@ from hawthorn.client.fleet import Fleet, Job
 from hawthorn.client.forest import Forest, Trees, grown
 from hawthorn.client.tasks import Examples, Task
 from hawthorn.client.tasks.examples import Floats
-from hawthorn.client.training import activation_density, logits
+from hawthorn.client.training import activation_density, float_entries, logits
 from hawthorn.strategies import Defense, RoundRecord
+from hawthorn.strategies.contract import RULES, Call
 from hawthorn.strategies.defense import Outcome
+from hawthorn.strategies.errors import SettingError
 from hawthorn.strategies.kernels import largest
 from numpy.typing import NDArray
 
@@ -38,6 +40,9 @@ class Server(Protocol):
 
     sent: Rows | None
     """The model `(d,)` as clients get it; None where it is no vector, and updates cannot be crafted."""
+
+    bounds: tuple[int, ...] | None
+    """Where its layers begin and, last, where the last one ends; None where it has none."""
 
     def trained(self, jobs: Sequence[Job]) -> Rows:
         """What the clients send after their work on the model as it is: a row each, `(n, d)`."""
@@ -66,6 +71,8 @@ class Network:
     def __init__(self, task: Task, seed: int, clients: int) -> None:
         self._fleet = Fleet(task, seed=seed)
         self.sent: Rows | None = self._fleet.initial
+        sizes = [entry.numel() for entry in float_entries(self._fleet.model(self._fleet.initial)).values()]
+        self.bounds: tuple[int, ...] | None = tuple(np.cumsum([0, *sizes]).tolist())
         self._rows = np.empty((clients, len(self._fleet.initial)), dtype=np.float32)
 
     def trained(self, jobs: Sequence[Job]) -> Rows:
@@ -99,8 +106,14 @@ class Woods:
     """A server whose model is a forest; a client's row is what its trees say of the reference examples."""
 
     sent: Rows | None = None
+    bounds: tuple[int, ...] | None = None
 
     def __init__(self, task: Task, defense: Defense) -> None:
+        rule = RULES[Call.parse(defense.rule).name]
+        if rule.kind == "columns":
+            raise SettingError(
+                f"{rule.name} reads the columns of updates, which trees do not have: choose another rule"
+            )
         self._task = task
         self._defense = defense
         self._forest = Forest.of(task)
@@ -239,7 +252,7 @@ class FleetRun:
         def answer(rows: NDArray[np.float64]) -> NDArray[Any] | None:
             if self.run.name != "defended":
                 return rows.mean(axis=0)
-            return self._defense(rows.astype(np.float32), clients=names, state=self._defended).update
+            return self._judged(rows.astype(np.float32), names).update
 
         return answer
 
@@ -252,7 +265,7 @@ class FleetRun:
         if len(kept):
             rows = round.rows if len(kept) == len(finite) else round.rows[kept]
             names = [str(round.asked[row]) for row in kept]
-            outcome = self._defense(rows, clients=names, state=self._defended)
+            outcome = self._judged(rows, names)
             self._defended = outcome.state
             if outcome.update is not None:
                 self._server.take(outcome, kept)
@@ -267,9 +280,12 @@ class FleetRun:
             )
         )
 
-    @property
-    def _defense(self) -> Defense:
-        return self._federation.defense
+    def _judged(self, rows: Rows, names: Sequence[str]) -> Outcome:
+        """What the defense makes of the named clients' rows."""
+        server = self._server
+        return self._federation.defense(
+            rows, clients=names, state=self._defended, model=server.sent, bounds=server.bounds
+        )
 
     def _knowledge(
         self,

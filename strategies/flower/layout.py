@@ -71,6 +71,15 @@ class Model:
         integers = {name: arrays[name] for name, place in places.items() if place.columns is None}
         return cls(record, places, row, integers)
 
+    @property
+    def bounds(self) -> list[int]:
+        """Where the arrays begin in a row and, last, where the last one ends: the layers of an update.
+
+        >>> Model.sent(ArrayRecord([np.ones((2, 3), np.float32), np.array(7), np.ones(3, np.float32)])).bounds
+        [0, 6, 9]
+        """
+        return [0, *(place.columns.stop for place in self.places.values() if place.columns is not None)]
+
     def moved(self, update: NDArray[Any]) -> ArrayRecord:
         """The model after an update `(d,)`; its integer arrays are as sent, but in float64: optimizers scale in place.
 

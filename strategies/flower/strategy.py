@@ -180,7 +180,13 @@ class RobustStrategy(Strategy):
             if not admission.admitted:
                 return None, None, _why_empty(admission)
             clients = [str(admitted.node) for admitted in admission.admitted]
-            outcome = self.defense(admission.updates, clients=clients, state=self.state)
+            outcome = self.defense(
+                admission.updates,
+                clients=clients,
+                state=self.state,
+                model=admission.model.row,
+                bounds=admission.model.bounds,
+            )
         except LostColumnsError as error:  # nothing more is to be had of this round
             self._give_up_room()
             return None, None, f"updates were lost: {error}"

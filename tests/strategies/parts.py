@@ -3,9 +3,10 @@
 import inspect
 import math
 
-import hawthorn.strategies  # noqa: F401 - registers everything
 import numpy as np
 import pytest
+from hawthorn.strategies import Geometry, geometric_median
+from hawthorn.strategies.columns import Columns
 from hawthorn.strategies.contract import POLICIES, RULES, SCORES, TRANSFORMS, options_of
 from matrices import tolerable
 
@@ -29,9 +30,23 @@ def options(part):
     return {name: 1.0 for name, default in options_of(part.function).items() if default is inspect.Parameter.empty}
 
 
+def supplied(part, updates):
+    """What a rule that cannot do without is given by its caller: the server's own update is the rows' robust center."""
+    return {"trusted": geometric_median(updates)} if "trusted" in getattr(part, "asked", ()) else {}
+
+
 def apply(part, updates, f=None):
     """The part applied to updates, with an f that every rule tolerates unless one is given."""
-    return part(updates, f=tolerable(len(updates)) if f is None else f, **options(part))
+    f = tolerable(len(updates)) if f is None else f
+    return part(updates, f=f, **options(part), **supplied(part, updates))
+
+
+def combination(part, rows, f):
+    """What a geometric rule answers on the geometry of rows `(n, d)`, with all that it asks for."""
+    given = {name: Geometry.of(np.vstack([rows, row])) for name, row in supplied(part, rows).items()}
+    if "columns" in part.asked:
+        given["columns"] = Columns.of(rows)
+    return part.combination(Geometry.of(rows), f=f, **options(part), **given)
 
 
 def exact_scale(rows):
@@ -54,4 +69,17 @@ def powers_of_two(rng, count):
     return np.array([math.ldexp(1.0, int(k)) for k in rng.integers(-30, 30, size=count)])
 
 
-__all__ = ["LAWS", "POLICIES", "RULES", "SCORES", "TRANSFORMS", "apply", "every", "exact_scale", "options", "rotation"]
+__all__ = [
+    "LAWS",
+    "POLICIES",
+    "RULES",
+    "SCORES",
+    "TRANSFORMS",
+    "apply",
+    "combination",
+    "every",
+    "exact_scale",
+    "options",
+    "rotation",
+    "supplied",
+]
