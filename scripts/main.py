@@ -11,7 +11,7 @@ from typing import Annotated
 
 import typer
 
-from . import audit, benchmark, calibrate, certify, evaluate, redteam, simulate
+from . import audit, benchmark, calibrate, certify, evaluate, inspect, redteam, simulate
 
 app = typer.Typer(
     name="hawthorn",
@@ -24,6 +24,7 @@ app.command()(evaluate.evaluate)
 app.command()(redteam.redteam)
 app.command()(certify.certify)
 app.command()(calibrate.calibrate)
+app.command()(inspect.inspect)
 app.command()(benchmark.benchmark)
 app.add_typer(audit.app, name="audit")
 

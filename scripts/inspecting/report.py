@@ -121,4 +121,5 @@ def _name(name: str) -> str:
     name = plain(name)
     if len(name) <= LONGEST_NAME:
         return escape(name)
-    return f'<span title="{escape(name)}">{escape(name[: LONGEST_NAME // 2])}…{escape(name[-LONGEST_NAME // 2 + 1 :])}</span>'
+    cut = f"{name[: LONGEST_NAME // 2]}…{name[-LONGEST_NAME // 2 + 1 :]}"
+    return f'<span title="{escape(name)}">{escape(cut)}</span>'
