@@ -105,7 +105,7 @@ class Columns:
         [(0, 2, (2, 2)), (2, 3, (2, 1))]
         """
         step = width or max(TILE // self.n, 1)
-        for start in range(0, self.d, step):
+        for start in range(0, max(self.d, 1), step):  # an empty one of rows that have none
             stop = min(start + step, self.d)
             yield start, stop, self._chosen(np.arange(start, stop))
 

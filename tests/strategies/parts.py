@@ -41,12 +41,12 @@ def apply(part, updates, f=None):
     return part(updates, f=f, **options(part), **supplied(part, updates))
 
 
-def combination(part, rows, f):
+def combination(part, rows, f, geometry=None):
     """What a geometric rule answers on the geometry of rows `(n, d)`, with all that it asks for."""
     given = {name: Geometry.of(np.vstack([rows, row])) for name, row in supplied(part, rows).items()}
     if "columns" in part.asked:
         given["columns"] = Columns.of(rows)
-    return part.combination(Geometry.of(rows), f=f, **options(part), **given)
+    return part.combination(geometry or Geometry.of(rows), f=f, **options(part), **given)
 
 
 def exact_scale(rows):

@@ -167,7 +167,7 @@ def test_a_transform_makes_no_row_longer_than_the_longest(part, case):
 def test_weights_of_a_geometric_rule_sum_to_one_and_keep_the_geometry(part):
     rows = matrix("plain", 10)
     geometry, before = Geometry.of(rows), Geometry.of(rows)
-    found = combination(part, rows, 2)
+    found = combination(part, rows, 2, geometry)
     assert found.weights.dtype == np.float64
     assert found.weights.shape in {(len(rows),), (len(rows) + 1,)}
     assert (found.weights >= 0).all()
