@@ -25,7 +25,7 @@ from hawthorn.strategies.contract import ATTACKS, RULES, TRANSFORMS, Call, hosti
 from hawthorn.strategies.defense import Outcome
 from hawthorn.strategies.errors import SettingError
 from hawthorn.strategies.geometry import Geometry
-from hawthorn.strategies.kernels import OrderStatistic
+from hawthorn.strategies.kernels import Statistic, middle
 from sklearn.ensemble import RandomForestClassifier
 
 from .tasks.examples import Examples, Floats, Task
@@ -78,13 +78,13 @@ def grown(task: Task, examples: Examples, *, seed: int, trees: int = 10, depth: 
 class Layer:
     """What one round added to a forest: the accepted clients' trees, and how their answers are combined.
 
-    `mixing` `(m, k)` makes m answers of those of k clients; of these the mean of ranks `middle` is taken, entry by
+    `mixing` `(m, k)` makes m answers of those of k clients; of these the statistic `middle` is taken, entry by
     entry, or where there is no `middle` their sum. `carried` is the weight of what the layer before answered.
     """
 
     trees: tuple[Trees, ...]
     mixing: npt.NDArray[np.float64]
-    middle: OrderStatistic | None = None
+    middle: Statistic | None = None
     carried: float = 0.0
 
     def answers(self, x: Floats, before: Answers | None = None) -> Answers:
@@ -95,7 +95,7 @@ class Layer:
         if self.middle is None:
             combined = mixed.sum(axis=0)
         else:
-            combined = np.sort(mixed, axis=0)[self.middle.low : self.middle.high].mean(axis=0)
+            combined = middle(mixed.reshape(len(mixed), -1), self.middle).reshape(mixed.shape[1:])
         if before is not None:
             combined = combined + self.carried * (before - 1 / classes)
         # a median of probabilities, entry by entry, need not sum to 1

@@ -15,7 +15,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from . import cpu
-from .order import OrderStatistic
+from .order import NearMedian, OrderStatistic, Statistic, WeightedMiddle
+from .sorting import middle
 
 Floats = NDArray[np.float64]
 Order = NDArray[np.intp]
@@ -23,7 +24,10 @@ Counts = NDArray[np.int64]
 
 __all__ = [
     "LostColumnsError",
+    "NearMedian",
     "OrderStatistic",
+    "Statistic",
+    "WeightedMiddle",
     "added",
     "alike",
     "beside",
@@ -34,6 +38,7 @@ __all__ = [
     "grow",
     "largest",
     "layers",
+    "middle",
     "mix",
     "order_statistic",
     "products",
@@ -142,9 +147,11 @@ def mix(data: Any, order: Order, mixing: Floats) -> Any:
 
 
 def order_statistic(
-    data: Any, order: Order, statistic: OrderStatistic, mixing: Floats | None = None
+    data: Any, order: Order, statistic: Statistic, mixing: Floats | None = None
 ) -> tuple[Any, NDArray[np.bool_]]:
     """An order statistic `(d,)` of each column of the rows, or of `mixing @ rows`, never made as a whole: pass 2.
+
+    It is an `OrderStatistic`, `NearMedian`, or `WeightedMiddle`, whose weights are of the rows in this order.
 
     Says too which rows `(n,)` were seen to hold a value that is not finite; with `mixing` nobody looks.
     """

@@ -11,11 +11,13 @@ from numpy.typing import NDArray
 from . import stream, tasks
 from .by_layer import layers
 from .compiled import jit
-from .lanes import BLOCK, BYTES, COLUMNS, TILE, add_rows, fetch_ahead, write_middle, write_sums
-from .order import OrderStatistic
+from .lanes import BLOCK, BYTES, COLUMNS, NEAREST, TILE, add_rows, fetch_ahead, write_middle, write_sums
+from .order import NearMedian, Statistic, WeightedMiddle
 from .pairs import LEAST, NARROW, beside, gram, grow, products
 from .selection import MOST, WIDE, select
+from .sorting import middle
 from .tasks import LANES, Block, Floats, Order, Span, addresses, narrowed, threads, widened, written
+from .weighted import weighted_middle
 
 __all__ = [
     "added",
@@ -34,6 +36,7 @@ __all__ = [
 ]
 
 UNROLLED = 128  # rows up to which a comparator network beats bisection; it is compiled for its very ranks
+SORTED_BY_NETWORK = 512  # rows up to which a network over columns in the cache beats a sort that moves weights along
 MIXED_AT_ONCE = 24  # rows up to which their weighted sums are unrolled too
 STREAMS = 24  # rows whose columns the hardware sees coming
 
@@ -88,18 +91,15 @@ def mix(data: Block, order: Order, mixing: Floats) -> Block:
 
 
 def order_statistic(
-    data: Block, order: Order, statistic: OrderStatistic, mixing: Floats | None
+    data: Block, order: Order, statistic: Statistic, mixing: Floats | None
 ) -> tuple[Block, NDArray[np.bool_]]:
     """See `kernels.order_statistic`."""
-    low, high = statistic.low, statistic.high
     n = len(order) if mixing is None else len(mixing)
-    if data.shape[1] < NARROW or n > MOST:
-        return _sorted_middle(data if mixing is None else mix(data, order, mixing), order, low, high, mixing is None)
+    loop = _loop(statistic, n, 0 if mixing is None else len(order))
+    if data.shape[1] < NARROW or n > MOST or loop is None:
+        return _by_sorting(data, order, statistic, mixing)
     found = np.empty((1, data.shape[1]), data.dtype)
     ways = _ways_to_mix(data, np.empty((0, 0)) if mixing is None else mixing)
-    loop: Any = functools.partial(select, n, low, high)
-    if n <= UNROLLED:
-        loop = _network_loop(n, low, high, 0 if mixing is None else len(order))
 
     def write(span: Span, out: Block) -> bool:
         scratch = np.empty((WIDE // COLUMNS, n + BLOCK, COLUMNS), span.data.dtype)
@@ -115,20 +115,35 @@ def order_statistic(
     return found[0], wrong
 
 
-def _sorted_middle(data: Block, order: Order, low: int, high: int, ordered: bool) -> tuple[Block, NDArray[np.bool_]]:
-    """The same of rows that are short, or more than bisection counts, by NumPy, some columns at a time."""
-    found, wrong = np.empty(data.shape[1], data.dtype), np.zeros(len(order), np.bool_)
-    for start, stop in tasks.spans(data, LANES):
-        rows = widened(data[:, start:stop][order] if ordered else data[:, start:stop])
-        if ordered:
+def _loop(statistic: Statistic, n: int, mixed_of: int) -> Any:
+    """The compiled loop for a statistic of n rows, or of n sums of `mixed_of` rows; None where sorting is as good."""
+    if isinstance(statistic, WeightedMiddle):
+        return functools.partial(weighted_middle, statistic) if n <= SORTED_BY_NETWORK else None
+    if isinstance(statistic, NearMedian):
+        return _network_loop(n, NEAREST, statistic.count, mixed_of) if n <= UNROLLED else None
+    low, high = statistic.low, statistic.high
+    return _network_loop(n, low, high, mixed_of) if n <= UNROLLED else functools.partial(select, n, low, high)
+
+
+def _by_sorting(
+    data: Block, order: Order, statistic: Statistic, mixing: Floats | None
+) -> tuple[Block, NDArray[np.bool_]]:
+    """The same by NumPy, some columns at a time: of rows that are short, or more than the loops are made for."""
+    found = np.empty(data.shape[1], data.dtype)
+
+    def work(start: int, stop: int) -> NDArray[np.bool_]:
+        part = data[:, start:stop]
+        rows = widened(part[order] if mixing is None else mix(part, order, mixing))
+        found[start:stop] = narrowed(middle(rows, statistic), data.dtype)
+        wrong = np.zeros(len(order), np.bool_)
+        if mixing is None:
             wrong |= [not np.isfinite(row).all() for row in rows]
-        middle = np.sort(rows, axis=0)[low:high].astype(np.float64)
-        with np.errstate(invalid="ignore", over="ignore"):  # what is not finite is told
-            mean: Floats = middle.mean(axis=0)
-            share = 0.5 ** len(middle).bit_length()  # a sum of the largest floats overflows
-            mean = np.where(np.isfinite(mean), mean, (middle * share).sum(axis=0) / (share * len(middle)))
-        found[start:stop] = narrowed(mean, data.dtype)
         stream.release(data, start, stop)
+        return wrong
+
+    wrong = np.zeros(len(order), np.bool_)
+    for part in threads.each(work, tasks.spans(data, LANES)):
+        wrong |= part
     return found, wrong
 
 

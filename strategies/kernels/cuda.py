@@ -17,7 +17,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from .order import OrderStatistic
+from .order import ROUNDING, NearMedian, OrderStatistic, Statistic, WeightedMiddle
 
 Floats = NDArray[np.float64]
 Order = NDArray[np.intp]
@@ -186,7 +186,7 @@ def _mix(data: torch.Tensor, chosen: torch.Tensor, matrix: torch.Tensor, mixed: 
 
 
 def order_statistic(
-    data: torch.Tensor, order: Order, statistic: OrderStatistic, mixing: Floats | None
+    data: torch.Tensor, order: Order, statistic: Statistic, mixing: Floats | None
 ) -> tuple[torch.Tensor, NDArray[np.bool_]]:
     """See `kernels.order_statistic`."""
     n = len(order)
@@ -202,7 +202,7 @@ def order_statistic(
 
 
 def _mix_and_put_in_order(
-    data: torch.Tensor, chosen: torch.Tensor, matrix: torch.Tensor, statistic: OrderStatistic, found: torch.Tensor
+    data: torch.Tensor, chosen: torch.Tensor, matrix: torch.Tensor, statistic: Statistic, found: torch.Tensor
 ) -> None:
     """Mixed rows exist for one tile at a time, in the data's dtype or float32."""
     m = len(matrix)
@@ -218,21 +218,67 @@ def _mix_and_put_in_order(
 
 
 def _put_in_order(
-    data: torch.Tensor, chosen: torch.Tensor, statistic: OrderStatistic, found: torch.Tensor, wrong: torch.Tensor
+    data: torch.Tensor, chosen: torch.Tensor, statistic: Statistic, found: torch.Tensor, wrong: torch.Tensor
 ) -> None:
     """Write the order statistic of the chosen rows, and which of them hold a NaN or an infinity."""
-    low, high = statistic.low, statistic.high
     programs = _programs(data)
-    if programs and len(chosen) <= programs.MOST_ROWS:
-        programs.order_statistic(data, chosen, low, high, found, wrong)
+    if programs and isinstance(statistic, OrderStatistic) and len(chosen) <= programs.MOST_ROWS:
+        programs.order_statistic(data, chosen, statistic.low, statistic.high, found, wrong)
         return
-    # each value's share in the sum, a power of two: a sum of the largest floats would overflow
-    share = 0.5 ** (high - low - 1).bit_length()
     for span in _spans(data.shape[1], TILE):
         tile = data[:, span].index_select(0, chosen)
         wrong |= ~tile.isfinite().all(dim=1)
-        middle = tile.sort(dim=0).values[low:high].double()
-        found[span] = ((middle * share).sum(dim=0) / (share * len(middle))).to(found.dtype)
+        found[span] = _middle(tile, statistic).to(found.dtype)
+
+
+def _middle(tile: torch.Tensor, statistic: Statistic) -> torch.Tensor:
+    """The statistic of each column in float64, by sorting."""
+    if isinstance(statistic, OrderStatistic):
+        return _mean(tile.sort(dim=0).values[statistic.low : statistic.high].double())
+    if isinstance(statistic, NearMedian):
+        return _near_median(tile.sort(dim=0).values.double(), statistic.count)
+    return _weighted(tile, statistic)
+
+
+def _mean(values: torch.Tensor) -> torch.Tensor:
+    """The mean of each column; each value's share in the sum is a power of two: no sum of the largest overflows."""
+    share = 0.5 ** (len(values) - 1).bit_length()
+    return (values * share).sum(dim=0) / (share * len(values))
+
+
+def _near_median(ordered: torch.Tensor, count: int) -> torch.Tensor:
+    """See `NearMedian`."""
+    n, halves = len(ordered), ordered / 2
+    center = halves[(n - 1) // 2] + halves[n // 2]
+    ends = halves[: n - count] + halves[count:]
+    remainders = torch.arange(count, device=ordered.device)[:, None]
+    least, most = (
+        ordered.gather(0, remainders + (steps.sum(dim=0) - remainders + count - 1) // count * count)
+        for steps in (ends < center, ends <= center)
+    )
+    return _mean(torch.where(least == most, least, least / 2 + most / 2))
+
+
+def _weighted(tile: torch.Tensor, statistic: WeightedMiddle) -> torch.Tensor:
+    """See `WeightedMiddle`; rows of least weight come first and ties stay so, that no order of rows changes a bit."""
+    weights = np.array(statistic.weights)
+    lightest = np.argsort(weights, kind="stable")
+    ordered = tile.index_select(0, _on(tile, lightest)).sort(dim=0, stable=True)
+    values = ordered.values.double()
+    carried = _on(tile, weights[lightest])[ordered.indices]
+    reached = carried.cumsum(dim=0)
+    before = torch.cat([torch.zeros_like(reached[:1]), reached[:-1]])
+    low, high = statistic.bounds
+    if low == high:
+        room = 2 * low * ROUNDING
+        last = [(before < low - room).sum(dim=0) - 1, (before <= low + room).sum(dim=0) - 1]
+        least, most = (values.gather(0, place[None])[0] for place in last)
+        return torch.where(least == most, least, least / 2 + most / 2)
+    kept = (reached.clamp(max=high) - before.clamp(min=low)).clamp(min=0)
+    total = torch.where(kept > 0, values * (kept / (high - low)), 0.0).sum(dim=0)
+    least = torch.where(kept > 0, values, torch.inf).amin(dim=0)
+    most = torch.where(kept > 0, values, -torch.inf).amax(dim=0)
+    return total.clamp(least, most)  # shares add up to 1 but for rounding
 
 
 def columns(data: torch.Tensor, chosen: Order) -> Floats:

@@ -17,7 +17,7 @@ from llvmlite import ir
 from numba.core import cgutils, types
 from numba.extending import intrinsic
 
-from .order import network
+from .order import network, window_network
 
 BYTES = 64  # of a vector: one cache line, and the widest registers there are
 SIDE = 5  # rows to a side of a block of pairs: 25 sums and what they are made of fill the registers
@@ -27,6 +27,8 @@ BLOCK = 10  # weighted sums, or rows of one, made at a time: they fill the regis
 SHORT_SUM = 10  # float32 products added up before their sum joins the others: fewer roundings in a row
 
 COLUMNS = 32  # whose 16-bit digits fill a vector
+
+NEAREST = -1  # in the place of a first rank: the values nearest the median
 
 instructions: Any = intrinsic(prefer_literal=True)
 
@@ -305,8 +307,9 @@ def write_middle(
 ) -> Any:  # fmt: skip
     """Write the mean of the values ranked `low` to `high` of a vector of columns to the row `out` from `at` on.
 
-    The values are those of the `n` rows, or where they are `mixed` of `n` weighted sums of them, made as in
-    `write_sums`. Tells whether all were finite. All is unrolled: values meet in registers.
+    Where `low` is `NEAREST`, it is the mean of the `high` values nearest the median (see `NearMedian`). The values are
+    those of the `n` rows, or where they are `mixed` of `n` weighted sums of them, made as in `write_sums`. Tells
+    whether all were finite. All is unrolled: values meet in registers.
     """
     count, least, most, own = n.literal_value, low.literal_value, high.literal_value, not mixed.literal_value
     quick = weights.dtype == types.float32
@@ -336,10 +339,11 @@ def write_middle(
         check = lanes.variable(zero)
         for value in x:
             lanes.add_product(value, zero, check)  # NaN from the first value on that is not finite
-        for a, b in network(count, least, most).tolist():
+        near = least == NEAREST
+        for a, b in (window_network(count, most) if near else network(count, least, most)).tolist():
             less = builder.fcmp_ordered("<", x[a], x[b])
             x[a], x[b] = builder.select(less, x[a], x[b]), builder.select(less, x[b], x[a])
-        lanes.store(_mean(lanes, x[least:most]), target, position)
+        lanes.store(_mean(lanes, _nearest(lanes, x, most) if near else x[least:most]), target, position)
         bits = ir.IntType(lanes.count)
         finite = builder.bitcast(builder.fcmp_ordered("==", builder.load(check), zero), bits)
         return builder.icmp_unsigned("==", finite, ir.Constant(bits, -1))
@@ -347,10 +351,33 @@ def write_middle(
     return signature, generate
 
 
+def _nearest(lanes: _Lanes, x: list[Any], count: int) -> list[Any]:
+    """Vectors whose mean is that of the `count` values nearest the median, of values in order.
+
+    A window of as many neighbors holds one rank of each remainder by their number, so that each step exchanges one.
+    What is nearer follows from sums of halves in float64, which do not overflow and have room for two float32.
+    """
+    builder, n = lanes.builder, len(x)
+    half = ir.Constant(lanes.wide, [0.5] * lanes.count)
+    halves = [builder.fmul(lanes.widened(value), half) for value in x]
+    middle = builder.fadd(halves[(n - 1) // 2], halves[n // 2])
+    least, most = x[:count], x[:count]  # where the step to what is as near is not taken, and where it is
+    for start in range(n - count):
+        ends, place = builder.fadd(halves[start], halves[start + count]), start % count
+        for kept, taken in ((least, "<"), (most, "<=")):
+            kept[place] = builder.select(builder.fcmp_ordered(taken, ends, middle), x[start + count], kept[place])
+    for place in range(min(n - count, count)):
+        one, other = lanes.widened(least[place]), lanes.widened(most[place])
+        tied = builder.fadd(builder.fmul(one, half), builder.fmul(other, half))
+        # half of the smallest float64 is none
+        least[place] = builder.select(builder.fcmp_ordered("==", one, other), one, tied)
+    return least
+
+
 def _mean(lanes: _Lanes, values: list[Any]) -> Any:
     """The mean of vectors, added up in float64; a sum of the largest floats does not overflow."""
     if len(values) == 1:
-        return values[0]
+        return lanes.narrowed(values[0])
     terms = [lanes.widened(value) for value in values]
     mean = _share_of_sum(lanes, terms, 1.0)
     if lanes.double:
@@ -380,6 +407,45 @@ def copy_vector(typing: Any, like: Any, row: Any, column: Any, out: Any, at: Any
     def generate(context: Any, builder: Any, _: Any, values: Any) -> Any:
         lanes = _Lanes(context, builder, like)
         lanes.store(lanes.load(values[1], values[2]), values[3], values[4])
+        return context.get_dummy_value()
+
+    return signature, generate
+
+
+@instructions
+def put_in_order(typing: Any, like: Any, held: Any, carried: Any, comparators: Any) -> Any:
+    """Compare and exchange rows of `held` `(n, 32)`, and with them float64 rows of `carried`, which decide on ties."""
+    signature = types.none(like, held, carried, comparators)
+
+    def generate(context: Any, builder: Any, _: Any, values: Any) -> Any:
+        lanes = _Lanes(context, builder, like)
+        columns, two = ir.Constant(INDEX, COLUMNS), ir.Constant(INDEX, 2)
+        pairs = context.make_array(comparators)(context, builder, values[3])
+
+        def pointers(kind: Any, array: Any, row: Any, vector: Any) -> list[Any]:
+            start = builder.mul(row, columns)
+            places = (lanes.element(kind, array, lanes.plus(start, at)) for at in range(0, COLUMNS, lanes.count))
+            return [builder.bitcast(place, vector.as_pointer()) for place in places]
+
+        def loaded(place: Any, size: int) -> Any:
+            value = builder.load(place)
+            value.align = size
+            return value
+
+        with cgutils.for_range(builder, cgutils.unpack_tuple(builder, pairs.shape)[0]) as loop:
+            first = builder.mul(loop.index, two)
+            rows = [builder.load(lanes.element(comparators, values[3], lanes.plus(first, k))) for k in range(2)]
+            low, high = (pointers(held, values[1], row, lanes.vector) for row in rows)
+            own, its = (pointers(carried, values[2], row, lanes.wide) for row in rows)
+            for k in range(len(low)):
+                x, y = loaded(low[k], lanes.size), loaded(high[k], lanes.size)
+                v, w = loaded(own[k], 8), loaded(its[k], 8)
+                tied = builder.and_(builder.fcmp_ordered("==", x, y), builder.fcmp_ordered(">", v, w))
+                swap = builder.or_(builder.fcmp_ordered(">", x, y), tied)
+                for place, kept, other, size in (
+                    (low[k], x, y, lanes.size), (high[k], y, x, lanes.size), (own[k], v, w, 8), (its[k], w, v, 8)
+                ):  # fmt: skip
+                    builder.store(builder.select(swap, other, kept), place).align = size
         return context.get_dummy_value()
 
     return signature, generate

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from . import cpu, pairs
-from .order import OrderStatistic
+from .order import Statistic
 from .shards import Shards
 
 Floats = NDArray[np.float64]
@@ -80,7 +80,7 @@ def mix(data: Shards, order: Order, mixing: Floats) -> Block:
 
 
 def order_statistic(
-    data: Shards, order: Order, statistic: OrderStatistic, mixing: Floats | None
+    data: Shards, order: Order, statistic: Statistic, mixing: Floats | None
 ) -> tuple[Block, NDArray[np.bool_]]:
     """See `kernels.order_statistic`."""
     found, non_finite = zip(*data.each("order_statistic", order, statistic, mixing), strict=True)

@@ -75,13 +75,7 @@ def _select(
     finite = True
     for begin in range(start, stop, WIDE):
         turns = min(WIDE, stop - begin) // COLUMNS
-        for i in range(0, len(factors), BLOCK):
-            for at in range(0, turns * COLUMNS, step):
-                there = places + (at // COLUMNS * held[0].nbytes + at % COLUMNS * like.itemsize)
-                write_sums(like, rows, begin + at, weights, factors, i, BLOCK, there)
-        for i in range(0 if len(factors) else len(keys)):
-            for at in range(0, turns * COLUMNS, step):
-                copy_vector(like, rows[i], begin + at, places[i] + at // COLUMNS * held[0].nbytes, at % COLUMNS)
+        hold(like, rows, held, places, weights, factors, len(keys), begin, turns)
         for turn in range(turns):
             finite &= _make_keys(held[turn], held_bits[turn], keys, digits)
             for end in range(2):
@@ -95,6 +89,29 @@ def _select(
             for at in range(0, COLUMNS, step):
                 copy_vector(like, mean, at, out, begin - start + turn * COLUMNS + at)
     return finite
+
+
+@jit
+def hold(
+    like: Block,
+    rows: Order,
+    held: Block,
+    places: Order,
+    weights: Block,
+    factors: Block,
+    n: int,
+    begin: int,
+    turns: int,
+) -> None:
+    """Write the values of `COLUMNS` columns after `COLUMNS`, from `begin` on, of the `n` rows or sums of rows."""
+    step = BYTES // like.itemsize
+    for i in range(0, len(factors), BLOCK):
+        for at in range(0, turns * COLUMNS, step):
+            there = places + (at // COLUMNS * held[0].nbytes + at % COLUMNS * like.itemsize)
+            write_sums(like, rows, begin + at, weights, factors, i, BLOCK, there)
+    for i in range(0 if len(factors) else n):
+        for at in range(0, turns * COLUMNS, step):
+            copy_vector(like, rows[i], begin + at, places[i] + at // COLUMNS * held[0].nbytes, at % COLUMNS)
 
 
 @jit
