@@ -188,8 +188,9 @@ def inspected(
             names = _admitted(one, layout, sent, updates, refused)
             refused = {client.name: refused[client.name] for client in one.clients if client.name in refused}
         if layout is not None and updates is not None and names:
+            whole = models[place].layout if models else layout
             own = None if trusted is None else _trusted(trusted, layout, sent)
-            outcome = defense(updates, clients=names, state=state, trusted=own)
+            outcome = defense(updates, clients=names, state=state, trusted=own, model=sent, bounds=whole.bounds)
             state = outcome.state
         past = _after(past, names, outcome, refused)
     return Inspection(

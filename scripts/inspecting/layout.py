@@ -64,6 +64,12 @@ class Layout:
         """The dtype of rows: float32, or float64 where some array has it."""
         return np.dtype(np.float64 if any(place.dtype == "float64" for place in self.places.values()) else np.float32)
 
+    @property
+    def bounds(self) -> list[int]:
+        """Where the arrays in a row begin and, last, where the last one ends; those that are empty are no layers."""
+        ends = {place.columns.stop for place in self.places.values() if place.columns is not None}
+        return [0, *sorted(ends - {0})]
+
     def fault(self, found: Signature) -> str | None:
         """Why a file does not have this layout, None if it does."""
         lacking, unexpected = self.places.keys() - found.keys(), found.keys() - self.places.keys()

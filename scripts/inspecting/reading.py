@@ -78,7 +78,7 @@ def unreadable(error: Exception) -> str:
 def _npy(path: Path) -> Mapping[str, Stored]:
     with path.open("rb") as file:
         dtype, shape, fortran, start = _header(file.read(LONGEST_HEADER))
-    name = _name(dtype)
+    name = _checked(LONE, dtype)
     _check_size(path.stat().st_size - start, math.prod(shape) * dtype.itemsize)
     return {LONE: Stored(name, shape, partial(mapped, path, dtype, shape, start, "F" if fortran else "C"))}
 
@@ -92,7 +92,7 @@ def _npz(path: Path) -> Mapping[str, Stored]:
                 raise Refused(f"expected .npy arrays of different names, got {shown(member.filename)}")
             with archive.open(member) as file:
                 dtype, shape, _, start = _header(file.read(LONGEST_HEADER))
-            stored = Stored(_name(dtype), shape, partial(_member, path, member.filename))
+            stored = Stored(_checked(name, dtype), shape, partial(_member, path, member.filename))
             _check_size(member.file_size - start, math.prod(shape) * dtype.itemsize)
             found[name] = stored
     return found
@@ -195,9 +195,12 @@ def _tensor(name: str, tensor: Any) -> Stored:
     return Stored(dtype, shape, read)
 
 
-def _name(dtype: np.dtype[Any]) -> str:
+def _checked(name: str, dtype: np.dtype[Any]) -> str:
+    """The dtype's name; raises `Refused` for what no array of numbers has."""
     if dtype.hasobject:
-        raise Refused("it holds Python objects, and nothing of it was run; expected numbers")
+        raise Refused(f"array {shown(name)} holds Python objects, and nothing of it was run; expected numbers")
+    if dtype.kind not in "fiub":
+        raise Refused(f"array {shown(name)} must hold numbers, got {dtype}")
     return dtype.name
 
 
