@@ -23,8 +23,7 @@ def calibrate(
     task: Annotated[
         list[str] | None,
         typer.Option(
-            help="Task, such as 'mnist(train=6000)'; several times for several. Default: digits and breast_cancer, which "
-            "need no download.",
+            help="Task, such as 'mnist(train=6000)'; may be given several times. Default: digits and breast_cancer.",
             rich_help_panel=FEDERATIONS,
         ),
     ] = None,
@@ -34,9 +33,8 @@ def calibrate(
     scenario: Annotated[
         list[str] | None,
         typer.Option(
-            help="Partition, and settings of its own after semicolons: 'dirichlet(0.1); fraction-train=0.5'; several "
-            "times for several. Default: six, from iid to dirichlet(0.1), with half of the clients, and with a learning "
-            "rate that falls.",
+            help="Partition, and settings of its own: 'dirichlet(0.1); fraction-train=0.5'; several times for several. "
+            "Default: iid, dirichlet(1.0), (0.5), (0.1), half of the clients, a learning rate that falls.",
             rich_help_panel=FEDERATIONS,
         ),
     ] = None,
@@ -146,7 +144,7 @@ def calibrate(
     if page is not None:
         from .calibrating.page import html
 
-        page.write_text(html(found.document()), encoding="utf-8")
+        page.write_text(html(found), encoding="utf-8")
         console.print(f"page: {page}", markup=False, highlight=False, soft_wrap=True)
     if found.failed or (check and found.exceeding):
         raise typer.Exit(1)

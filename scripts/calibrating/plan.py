@@ -82,8 +82,11 @@ class Plan:
         written = self._written(task, scenario)
         if attack:
             written |= {"hostile": self.hostile, "attack": attack}
-        cells = (Cell("defended", Settings.parse(written | {"seed": seed})) for seed in range(1, seeds + 1))
-        return Group(task, scenario, attack, tuple(cells))
+        try:
+            chosen = [Settings.parse(written | {"seed": seed}) for seed in range(1, seeds + 1)]
+        except SettingError as error:
+            raise SettingError(f"{task}, {scenario.text}: {error}") from error
+        return Group(task, scenario, attack, tuple(Cell("defended", settings) for settings in chosen))
 
     def _written(self, task: str, scenario: Scenario) -> dict[str, Any]:
         """The settings of a federation that has neither attack nor seed yet; only its last model is evaluated."""

@@ -19,7 +19,7 @@ class Rate:
     it happened never or always nothing shows how much alike they are: then each client counts as one reply.
 
     >>> Rate.of([(0, 20)] * 38 + [(10, 20)] * 2)
-    Rate(share=0.025, low=0.006188, high=0.095506, replies=800, clients=40)
+    Rate(share=0.025, low=0.006885, high=0.086614, replies=800, clients=40)
     """
 
     share: float
@@ -55,7 +55,7 @@ def worth(counts: list[tuple[int, int]]) -> float:
     spread = sum((times - share * replies) ** 2 for times, replies in counts)
     variance = clients / (clients - 1) * spread / total**2
     independent = share * (1 - share)
-    return max(1.0, min(total, independent / variance)) if variance else float(total)
+    return max(1.0, min(float(total), independent / variance)) if variance else float(total)
 
 
 def wilson(share: float, count: float) -> tuple[float, float]:

@@ -17,14 +17,16 @@ from .catching import CAUGHT, FALSE_ALARMS, TENTH, WINDOW, Catch
 from .rate import Rate
 
 ABOVE = "!"  # more than stated, beyond what chance explains
-LEGEND = (
-    "All in per cent. stated: the rate the policy keeps to. rejected: of all honest replies, with a 95 % interval that "
-    f"counts clients, not replies. {ABOVE}: more than stated, beyond that interval. worst client: the share of the "
-    "client that is rejected most. skipped: rounds without a new model. caught, alarm: hostile and honest replies "
-    "rejected under attack. at 1 %, at 5 %: hostile replies whose p-value is below those of all but so many honest "
-    "ones of the same runs; after the slash, of the same federation without an attack. first: the round of attack by "
-    f"which half of the hostile clients were rejected once. from: the round of attack from which on so many hostile "
-    f"replies of {WINDOW} rounds are rejected; by {TENTH}: how many are in the {WINDOW} rounds up to the tenth."
+HONEST = (
+    "In per cent. stated: the rate the policy keeps to. rejected: of all honest replies, with a 95 % interval that "
+    f"counts clients, not replies. {ABOVE} more than stated, by more than the interval. worst client: the share of its "
+    "replies that the most rejected one lost, and how many it sent. skipped: rounds without a new model."
+)
+HOSTILE = (
+    "caught, alarm: hostile and honest replies that were rejected. at 1 %, at 5 %: hostile replies whose p-value is "
+    "below those of all but so many honest ones beside them. first: the round of attack by which half of the hostile "
+    f"clients were rejected once. from: the round of attack from which on so many hostile replies of {WINDOW} rounds "
+    f"are rejected; by {TENTH}: how many are in the {WINDOW} rounds up to the tenth."
 )
 
 
@@ -36,7 +38,8 @@ def show(found: Calibration, console: Console) -> None:
         print_whole(console, _reliability(task, honest))
     for place, group in groupby(found.catches, key=lambda one: (one.group.task, one.group.scenario.text)):
         print_whole(console, _catches(", ".join(place), list(group)))
-    console.print(LEGEND, style="dim", highlight=False)
+    for legend in (HONEST, HOSTILE) if found.catches else (HONEST,):
+        console.print(legend, style="dim", highlight=False)
     console.print(verdict(found), highlight=False, markup=False)
 
 
@@ -91,9 +94,9 @@ def _catches(place: str, found: Sequence[Catch]) -> Table:
     settings = found[0].group.settings
     table = plain_table(f"{place}, {settings.hostile} of {settings.clients} clients hostile")
     first_column(table, "attack", [one.group.attack for one in found])
-    told = [f"at {100 * rate:g} %" for rate in FALSE_ALARMS]
+    told = [f"at\n{100 * rate:g} %" for rate in FALSE_ALARMS]
     since = [f"from\n{100 * share:g} %" for share in CAUGHT]
-    for heading in ("caught", "alarm", "AUROC", *told, "first", *since, f"by {TENTH}"):
+    for heading in ("caught", "alarm", "AUROC", *told, "first", *since, f"by\n{TENTH}"):
         table.add_column(heading, justify="right", no_wrap=True)
     for one in sorted(found, key=lambda one: one.rejected.share):
         table.add_row(
@@ -101,10 +104,10 @@ def _catches(place: str, found: Sequence[Catch]) -> Table:
             in_percent(one.rejected.share),
             in_percent(one.false_alarms.share if one.false_alarms else None),
             number(one.auroc),
-            *(f"{_whole(one.beside[rate])}/{_whole(one.peaceful[rate])}" for rate in FALSE_ALARMS),
+            *(whole_percent(one.beside[rate]) for rate in FALSE_ALARMS),
             rounds(one.median_first),
             *(rounds(one.until[share]) for share in CAUGHT),
-            _whole(one.tenth),
+            whole_percent(one.tenth),
         )
     return table
 
@@ -123,5 +126,6 @@ def rounds(number: int | None) -> str:
     return "never" if number is None else str(number)
 
 
-def _whole(share: float | None) -> str:
+def whole_percent(share: float | None) -> str:
+    """A share in whole per cent, without the sign."""
     return "-" if share is None else f"{100 * share:.0f}"

@@ -38,25 +38,27 @@ class Measure:
         return f"{100 * mean:.1f}" if self.share else f"{mean:.3f}"
 
 
-def _rising(share: float) -> float:
+def rising(share: float) -> float:
+    """How bad a share is of which there should be none."""
     return share**0.5 if share > 0 else 0.0  # the root, because what matters lies below a tenth
 
 
-def _falling(share: float) -> float:
-    return _rising(1 - share)
+def falling(share: float) -> float:
+    """How bad a share is that should be all."""
+    return rising(1 - share)
 
 
-LOST = Measure("gap", "{figure} lost to honest clients only, %", _rising)
-WISH = Measure("excess", "Attack's wish, above honest clients only, %", _rising, peace=False)
-CAUGHT = Measure("recall", "Caught: hostile contributions rejected (TPR), %", _falling, verdicts=True, peace=False)
-ALARMS = Measure("false_alarm_rate", "False alarms: honest contributions rejected (FPR), %", _rising, verdicts=True)
+LOST = Measure("gap", "{figure} lost to honest clients only, %", rising)
+WISH = Measure("excess", "Attack's wish, above honest clients only, %", rising, peace=False)
+CAUGHT = Measure("recall", "Caught: hostile contributions rejected (TPR), %", falling, verdicts=True, peace=False)
+ALARMS = Measure("false_alarm_rate", "False alarms: honest contributions rejected (FPR), %", rising, verdicts=True)
 WORST_CLIENT = Measure(
-    "worst_false_alarm_rate", "False alarms of the honest client that has most, %", _rising, verdicts=True
+    "worst_false_alarm_rate", "False alarms of the honest client that has most, %", rising, verdicts=True
 )
 AUROC = Measure(
     "auroc",
     "AUROC: chance that a hostile contribution looks worse than an honest one",
-    lambda area: _falling(2 * area - 1),
+    lambda area: falling(2 * area - 1),
     verdicts=True,
     peace=False,
     share=False,
@@ -73,9 +75,9 @@ def heat_map(federation: Federation, names: Mapping[str, str], measure: Measure)
     """The map of one measure; `names` are the short names of defenses."""
     defenses = [one for one in federation.defenses if not (measure.verdicts and one == FEDAVG)]
     attacks = [one for one in federation.attacks if one != NONE or measure.peace]
-    head = "".join(f'<th scope="col" title="{escape(one)}">{_wrapping(names[one])}</th>' for one in defenses)
+    head = "".join(f'<th scope="col" title="{escape(one)}">{wrapping(names[one])}</th>' for one in defenses)
     rows = "".join(
-        f'<tr><th scope="row">{_wrapping(attack)}</th>'
+        f'<tr><th scope="row">{wrapping(attack)}</th>'
         + "".join(_cell(federation, attack, defense, measure) for defense in defenses)
         + "</tr>"
         for attack in attacks
@@ -105,10 +107,10 @@ def _cell(federation: Federation, attack: str, defense: str, measure: Measure) -
     return f'<td style="--heat:{badness:.2f}"><a href="#{entry.keys[0]}"{hint}>{text}</a></td>'
 
 
-def _wrapping(name: str) -> str:
+def wrapping(name: str) -> str:
     """A name that a narrow column may break where its words end.
 
-    >>> _wrapping("targeted_flip(source=1)")
+    >>> wrapping("targeted_flip(source=1)")
     'targeted_<wbr>flip(<wbr>source=1)'
     """
     return re.sub(r"([_(])", r"\1<wbr>", escape(name))
