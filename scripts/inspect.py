@@ -10,7 +10,7 @@ import typer
 if TYPE_CHECKING:
     from hawthorn.strategies import Defense
 
-    from .inspecting.inspection import Sent
+    from .inspecting.layout import Sent
 
 INPUT = "Files"
 OUTPUT = "Output"
@@ -136,7 +136,7 @@ def _models(model: str, rounds: int) -> list[Sent]:
     """The models that were sent, one for each round; raises `SettingError`."""
     from hawthorn.strategies import SettingError
 
-    from .inspecting.inspection import Sent
+    from .inspecting.layout import Sent
     from .inspecting.rounds import files_in
 
     if not model:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import zipfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,40 +11,13 @@ from typing import Any
 import numpy as np
 from hawthorn.strategies import Defense, Geometry, Outcome, SettingError, Updates, Verdict
 from hawthorn.strategies.flower.admission import Refused
-from hawthorn.strategies.kernels.difference import finite
 
 from .embedding import Embedding, embedding
-from .layout import Layout, agreed, signature
+from .layout import Layout, Sent, agreed, written
 from .reading import LONE, Array, arrays_in, unreadable
 from .rounds import Round, signatures
 
 WORDS = ("accepted", "unused", "rejected")
-
-
-@dataclass(frozen=True, eq=False)
-class Sent:
-    """A model as it was sent: its layout, its numbers as a row `(d,)`, and its whole numbers beside it."""
-
-    layout: Layout
-    row: Array
-    integers: Mapping[str, Array]
-
-    @classmethod
-    def read(cls, path: Path, option: str = "--model") -> Sent:
-        """The model in a file; raises `SettingError`."""
-        if not path.is_file():
-            raise SettingError(f"{option} must be a file, got {str(path)!r}")
-        try:
-            arrays = arrays_in(path)
-            layout = Layout.of(signature(arrays))
-            row = np.empty(layout.width, layout.dtype)
-            layout.write(arrays, None, row)
-            integers = {name: arrays[name].read() for name, place in layout.places.items() if place.columns is None}
-        except Refused as refusal:
-            raise SettingError(f"{option} {str(path)!r}: {refusal}") from None
-        except Exception as error:
-            raise SettingError(f"{option} {str(path)!r}: {unreadable(error)}") from None
-        return cls(layout, row, integers)
 
 
 @dataclass(frozen=True)
@@ -189,7 +163,7 @@ def inspected(
             refused = {client.name: refused[client.name] for client in one.clients if client.name in refused}
         if layout is not None and updates is not None and names:
             whole = models[place].layout if models else layout
-            own = None if trusted is None else _trusted(trusted, layout, sent)
+            own = None if trusted is None else _trusted(trusted, layout, sent, flat)
             outcome = defense(updates, clients=names, state=state, trusted=own, model=sent, bounds=whole.bounds)
             state = outcome.state
         past = _after(past, names, outcome, refused)
@@ -256,22 +230,22 @@ def _admitted(
     return tuple(names)
 
 
-def _trusted(path: Path, layout: Layout, sent: Array | None) -> Array:
+def _trusted(path: Path, layout: Layout, sent: Array | None, flat: bool) -> Array:
     """The server's own update, read as clients' files are; raises `SettingError`."""
     row = np.empty(layout.width, layout.dtype)
     try:
-        arrays = arrays_in(path)
-        if set(layout.places) == {LONE} and set(arrays) != {LONE}:  # rows are vectors, whatever the file calls its own
-            own = Sent.read(path, "--trusted")
-            if own.layout.width != layout.width:
-                raise Refused(f"it must hold {layout.width} numbers, got {own.layout.width}")
-            row[:] = own.row if sent is None else own.row - sent
-            if not finite(row):
-                raise Refused("the numbers must be finite")
+        if not flat:
+            layout.write(arrays_in(path), sent, row)
             return row
-        layout.write(arrays, sent, row)
+        own = Sent.read(path, "--trusted").row
+        if own.shape != row.shape:
+            raise Refused(f"it must hold {layout.width} numbers, got {len(own)}")
+        if not written(own, sent, row):
+            raise Refused(f"the numbers must fit {row.dtype}")
     except Refused as refusal:
         raise SettingError(f"--trusted {str(path)!r}: {refusal}") from None
+    except (OSError, zipfile.BadZipFile) as error:  # broken behind its header
+        raise SettingError(f"--trusted {str(path)!r}: {unreadable(error)}") from None
     return row
 
 

@@ -6,6 +6,7 @@ import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -14,7 +15,7 @@ from hawthorn.strategies.flower.admission import Refused, shown
 from hawthorn.strategies.kernels.difference import difference, finite
 from numpy.typing import NDArray
 
-from .reading import FLOATS, Array, Stored
+from .reading import FLOATS, Array, Stored, arrays_in, unreadable
 
 Signature = Mapping[str, tuple[str, tuple[int, ...]]]
 """The dtype and the shape of each array of a file."""
@@ -93,8 +94,34 @@ class Layout:
         for name, place in self.places.items():
             if place.columns is not None:
                 numbers, out = arrays[name].read(), row[place.columns].reshape(place.shape)
-                if not _written(numbers, None if sent is None else sent[place.columns].reshape(place.shape), out):
+                if not written(numbers, None if sent is None else sent[place.columns].reshape(place.shape), out):
                     raise Refused(f"array {shown(name)}: {_not_finite(numbers, out.dtype)}")
+
+
+@dataclass(frozen=True, eq=False)
+class Sent:
+    """A model as it was sent: its layout, its numbers as a row `(d,)`, and its whole numbers beside it."""
+
+    layout: Layout
+    row: Array
+    integers: Mapping[str, Array]
+
+    @classmethod
+    def read(cls, path: Path, option: str = "--model") -> Sent:
+        """The model in a file; raises `SettingError`."""
+        if not path.is_file():
+            raise SettingError(f"{option} must be a file, got {str(path)!r}")
+        try:
+            arrays = arrays_in(path)
+            layout = Layout.of(signature(arrays))
+            row = np.empty(layout.width, layout.dtype)
+            layout.write(arrays, None, row)
+            integers = {name: arrays[name].read() for name, place in layout.places.items() if place.columns is None}
+        except Refused as refusal:
+            raise SettingError(f"{option} {str(path)!r}: {refusal}") from None
+        except Exception as error:
+            raise SettingError(f"{option} {str(path)!r}: {unreadable(error)}") from None
+        return cls(layout, row, integers)
 
 
 def signature(arrays: Mapping[str, Stored]) -> Signature:
@@ -127,8 +154,8 @@ def _kind(dtype: str) -> str:
     return "floating-point numbers" if dtype in FLOATS else dtype
 
 
-def _written(numbers: Array, sent: NDArray[Any] | None, out: NDArray[Any]) -> bool:
-    """Write the numbers, less those sent, to `out`; whether all of it is finite."""
+def written(numbers: Array, sent: NDArray[Any] | None, out: NDArray[Any]) -> bool:
+    """Write the numbers, less those sent, to `out`, all of one shape; whether all of it is finite."""
     if sent is not None:
         return difference(numbers, sent, out)
     with np.errstate(over="ignore"):  # what does not fit becomes infinite, and is told

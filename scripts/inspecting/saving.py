@@ -15,7 +15,8 @@ from numpy.lib import format as npy
 from numpy.typing import NDArray
 
 from . import tensors
-from .inspection import Inspection, Sent
+from .inspection import Inspection
+from .layout import Sent
 
 KINDS = (".npz", ".npy", ".safetensors", ".pt", ".pth")
 

@@ -109,8 +109,8 @@ def _entry(name: str, written: Any) -> Entry:
 def content(arrays: Mapping[str, tuple[str, np.ndarray[Any, Any]]]) -> bytes:
     """The bytes of a file with these arrays, each given with its dtype's name, bfloat16 as its bits.
 
-    >>> content({"bias": ("float32", np.array([1.0], np.float32))})[8:73]
-    b'{"bias":{"dtype":"F32","shape":[1],"data_offsets":[0,4]}}        '
+    >>> content({"bias": ("float32", np.array([1.0], np.float32))})[8:65]
+    b'{"bias":{"dtype":"F32","shape":[1],"data_offsets":[0,4]}}'
     """
     header: dict[str, Any] = {}
     begin = 0

@@ -3,6 +3,7 @@
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hawthorn.scripts.main import main
@@ -25,5 +26,17 @@ def hawthorn(
             main()
         captured = capsys.readouterr()
         return Ended(int(ended.value.code or 0), captured.out, captured.err)
+
+    return run
+
+
+@pytest.fixture
+def inspected(hawthorn: Callable[..., Ended]) -> Callable[..., dict[str, Any]]:
+    """What `hawthorn inspect` finds, as JSON."""
+
+    def run(*arguments: object, status: int = 0) -> dict[str, Any]:
+        ended = hawthorn("inspect", *map(str, arguments), "--json", "-")
+        assert ended.status == status, ended.err
+        return ended.document
 
     return run
