@@ -74,6 +74,19 @@ class Columns:
         return Columns(replace(self._rows, order=self._rows.order[kept]), self.bounds, (self, kept))
 
     @functools.cached_property
+    def scale(self) -> Floats:
+        """What rows are multiplied by, `(n,)`, for their squares to fit float64: 1 but for rows of astronomic size."""
+        if self._whole is not None:
+            whole, kept = self._whole
+            return whole.scale[kept]
+        return held(kernels.largest(self._rows.data)[self._rows.order])
+
+    @property
+    def shortening(self) -> Floats:
+        """How much shorter than the others each row is held, `(n,)`: 1, and less for rows far longer than the rest."""
+        return self.scale / self.scale.max(initial=0.0)
+
+    @functools.cached_property
     def layers(self) -> Layers:
         """Squared distances, norms and sign counts in each layer; costs one read of the matrix, once."""
         if self._whole is not None:
@@ -84,7 +97,7 @@ class Columns:
         distances, squares, signs = kernels.layers(data, order, scale, self.bounds)
         lengths = squares.sum(axis=0)
         if not np.isfinite(distances).all() or not LONGEST**-2 < np.median(lengths) <= lengths.max() <= LONGEST**2:
-            scale = held(kernels.largest(data)[order])
+            scale = self.scale
             if (scale != 1).any():
                 distances, squares, signs = kernels.layers(data, order, scale, self.bounds)
         with np.errstate(over="ignore"):
@@ -96,8 +109,10 @@ class Columns:
         """How many values of each row are negative and how many positive, `(n, 2)`."""
         return self.layers.signs.sum(axis=0)
 
-    def tiles(self, width: int | None = None) -> Iterator[tuple[int, int, Floats]]:
-        """All columns, some at a time: first, last, and `(n, last - first)` values in float64.
+    def tiles(
+        self, width: int | None = None, start: int = 0, stop: int | None = None
+    ) -> Iterator[tuple[int, int, Floats]]:
+        """All columns, or those from `start` to `stop`, some at a time: first, last, `(n, last - first)` in float64.
 
         A `width` is for a rule that needs so many beside each other; by default a tile is of a size that caches hold.
 
@@ -105,9 +120,10 @@ class Columns:
         [(0, 2, (2, 2)), (2, 3, (2, 1))]
         """
         step = width or max(TILE // self.n, 1)
-        for start in range(0, max(self.d, 1), step):  # an empty one of rows that have none
-            stop = min(start + step, self.d)
-            yield start, stop, self._chosen(np.arange(start, stop))
+        end = self.d if stop is None else stop
+        for first in range(start, max(end, start + 1), step):  # an empty one of rows that have none
+            last = min(first + step, end)
+            yield first, last, self._chosen(np.arange(first, last))
 
     def sample(self, k: int) -> Floats:
         """At most `k` columns, evenly spaced from the first to the last, `(n, k)` in float64.
