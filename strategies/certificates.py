@@ -19,9 +19,10 @@ from .contract import RULES, TRANSFORMS, Call, Rule, Transform
 from .defense import Defense
 from .errors import ToleranceError
 from .geometry import Geometry
+from .rules import subsets
 
 Coefficient = Callable[[int, int], float]
-"""The numbers of rows n and of hostile ones f -> kappa."""
+"""The numbers of rows n and of hostile ones f -> kappa, infinite where nothing is proven."""
 
 
 def least_kappa(n: int, f: int) -> float:
@@ -57,7 +58,102 @@ def krum_kappa(n: int, f: int) -> float:
     return 6 * (n - f) / (n - 2 * f - 1)
 
 
+def near_median_kappa(n: int, f: int) -> float:
+    """The coefficient of the mean of the n - f values of each coordinate nearest its median m.
+
+    Proof, in each coordinate: the values kept differ from S by at most f, each of which is no farther from m than one
+    of S whose place it took. So the answer is at most 2 / (n - f) times the sum of the distances to m of at most f
+    values of S away from mean_S; that sum is at most sqrt(f (n - f)) standard deviations and f times |m - mean_S|,
+    which the median's coefficient bounds. A mean of two windows, where values tie, is no farther than either.
+
+    >>> round(near_median_kappa(10, 2), 9)
+    5.444444444
+    """
+    share = f / (n - f)
+    return 4 * share * (1 + math.sqrt(share * median_kappa(n, f))) ** 2
+
+
+def bulyan_kappa(n: int, f: int) -> float:
+    """The coefficient of the mean of n - 4f values nearest the median m, of any n - 2f rows.
+
+    Proof, in each coordinate: half of the rows selected are on the far side of m as seen from mean_S, and at most f of
+    these are not of S; so (n - 4f) / 2 rows of S are no nearer to mean_S than m, whose square distance is then at most
+    2 (n - f) / (n - 4f) variances. At least n - 3f rows selected are of S. The values kept are on average no farther
+    from m than the n - 4f of these nearest to m, so in the mean square no farther than all of these, n - f of n - 3f
+    times as far at most as all of S. Of the selection nothing is used but the number of its rows.
+
+    >>> round(bulyan_kappa(7, 1), 3)
+    22.454
+    """
+    median = 2 * (n - f) / (n - 4 * f)
+    return (math.sqrt((n - f) / (n - 3 * f) * (1 + median)) + math.sqrt(median)) ** 2
+
+
+def mda_kappa(n: int, f: int) -> float:
+    """The coefficient of the subset of n - f rows of least diameter, or of at most twice that for many hostile rows.
+
+    Proof: kept rows T and S share a set I of m = n - f - k rows, k at most f, and mean_T - mean_S is k / (n - f) times
+    the difference of the means of their other k rows. That of T's is no farther from mean_I than the diameter of T, so
+    of S, whose square is at most 2 (n - f) variances; that of S's by at most (n - f) / sqrt(m k) standard deviations,
+    as the variance of S is at least that between its two parts.
+
+    >>> round(mda_kappa(10, 2), 3)
+    2.488
+    """
+    times = 1 if f <= subsets.FEW else 2
+    return (times * f * math.sqrt(2 / (n - f)) + math.sqrt(f / (n - 2 * f))) ** 2
+
+
+def tightest_kappa(n: int, f: int) -> float:
+    """The coefficient of weights of at most 1 / (n - f) whose top eigenvalue is no worse than a neighborhood's.
+
+    Proof: weights w and those of S share all but a part of at most f / (n - f). Along any direction, the means of what
+    each has for itself are apart from that of what is shared by what top eigenvalues allow between two parts, as for
+    `mda_kappa`: |mean_w - mean_S| is at most sqrt(f / (n - 2f)) times the sum of the square roots of both top
+    eigenvalues. That of S is at most its variance. That of the n - f rows nearest to a row is at most the mean of their
+    squared distances to it; on average over the rows of S that is two variances at most, so for the least at most two.
+
+    >>> round(tightest_kappa(10, 2), 3)
+    1.943
+    """
+    return (1 + math.sqrt(2)) ** 2 * least_kappa(n, f)
+
+
+def smea_kappa(n: int, f: int) -> float:
+    """The coefficient of the n - f rows of least top eigenvalue, or of no worse than the tightest neighborhood.
+
+    Proof: as for `tightest_kappa`, where the top eigenvalue of the rows kept is at most that of S.
+
+    >>> round(smea_kappa(10, 2), 3)
+    1.333
+    """
+    exact = math.comb(n, f) <= subsets.SUBSETS
+    return 4 * least_kappa(n, f) if exact else tightest_kappa(n, f)
+
+
+def caf_kappa(n: int, f: int) -> float:
+    """The coefficient of the filter that stops at n - 2f rows; infinite, for nothing is proven, from n = 3f down.
+
+    Proof: while the top eigenvalue exceeds 2 (n - f) / (n - 2f) times that of S, rows of S have less than half of the
+    sum of weighted squares along its direction, and so lose less weight than the f others, who have no more than f to
+    lose: before 2f are lost, it is met. The mean of least top eigenvalue has n - 2f at least, of which rows of S hold
+    n - 3f at least; so its weights share all but 2f / (n - f) with those of S, and the rest is as for `tightest_kappa`.
+
+    >>> round(caf_kappa(10, 2), 3), caf_kappa(6, 2)
+    (6.933, inf)
+    """
+    if n <= 3 * f:
+        return math.inf
+    return 2 * f / (n - 3 * f) * (1 + math.sqrt(2 * (n - f) / (n - 2 * f))) ** 2
+
+
 PROVEN: Mapping[str, Coefficient] = {
+    "mda": mda_kappa,
+    "smea": smea_kappa,
+    "no_regret": tightest_kappa,
+    "caf": caf_kappa,
+    "mean_around_median": near_median_kappa,
+    "bulyan": bulyan_kappa,
     "trimmed_mean": trimmed_kappa,
     "median": median_kappa,
     "geometric_median": median_kappa,
@@ -178,7 +274,8 @@ def proven_kappa(defense: Defense, n: int, f: int) -> float | None:
 
 def _composed(before: list[Call], rule: Call, n: int, f: int) -> float | None:
     if not before:
-        return PROVEN[rule.name](n, f) if rule.name in PROVEN else None
+        kappa = PROVEN[rule.name](n, f) if rule.name in PROVEN else math.inf
+        return kappa if math.isfinite(kappa) else None
     first, *others = before
     kappa = _composed(others, rule, _rows_after(first, n, f), f)
     if kappa is None or first.name not in COMPOSED:

@@ -126,6 +126,21 @@ class Geometry:
         return cosines
 
     @functools.cached_property
+    def cosine_distances(self) -> Floats:
+        """What the cosines `(n, n)` lack of 1, from 0 to 2; 1 for a row of length 0 and another one.
+
+        Taken from the distances for rows that point much the same way: 1 minus a cosine has no digits left there.
+        """
+        squares = np.diag(self.gram)
+        lengths = np.sqrt(squares)
+        both = 2 * lengths[:, None] * lengths[None, :]
+        from_distances = self.squared_distances - (lengths[:, None] - lengths[None, :]) ** 2
+        apart = 1 - self.cosines
+        np.divide(np.maximum(from_distances, 0.0), both, out=apart, where=self.cosines > 0.5)
+        np.fill_diagonal(apart, 0.0)
+        return apart
+
+    @functools.cached_property
     def medoid(self) -> int:
         """The row whose median distance to the rows is least: a robust point to see the others from."""
         return int(np.argmin(np.median(self.squared_distances, axis=1)))
@@ -157,7 +172,9 @@ class Geometry:
         if not m:
             return Geometry(np.zeros((0, 0)), np.zeros((0, 0)), np.ones(0), np.arange(0))
         parts = mixing / self.scale
-        scale = held(np.abs(parts) @ np.sqrt(np.diag(self.gram)))  # a mixed row is as long as its parts, or shorter
+        with np.errstate(over="ignore"):
+            lengths = np.abs(parts) @ np.sqrt(np.diag(self.gram))  # a mixed row is as long as its parts, or shorter
+        scale = held(np.minimum(lengths, np.finfo(np.float64).max))
         points = np.vstack([parts * scale[:, None], np.zeros(self.n)])  # the last one is the origin
         # Seen from the origin, new rows with a common part keep no digits of their differences; seen from one of
         # themselves they do.

@@ -24,6 +24,20 @@ def krum_ranking(geometry: Geometry, f: int) -> Order:
     return np.lexsort((*nearest.T[::-1], scores))
 
 
+def neighborhood(distances: Floats, row: int, count: int) -> Order:
+    """The `count` rows nearest to one of them, itself first, of squared distances `(n, n)`."""
+    away = distances[row].copy()
+    away[row] = -1.0  # a row is nearest to itself, also beside a duplicate
+    return np.argsort(away, kind="stable")[:count]
+
+
+def tightest(distances: Floats, f: int) -> Order:
+    """The neighborhood of n - f rows with the least sum of squared distances to its row, in canonical order."""
+    count = len(distances) - f
+    sums = np.sort(distances, axis=1)[:, :count].sum(axis=1)
+    return np.sort(neighborhood(distances, int(np.argmin(sums)), count))
+
+
 @rule(least=two_f_plus_three)
 def krum(geometry: Geometry, f: int) -> Floats:
     """The one row with the least sum of squared distances to its n - f - 2 nearest other rows.

@@ -19,7 +19,8 @@ from parts import RULES, apply, every, least_rows, rotation
 
 def kappa(part, n, f):
     """The proven coefficient; a rule without one here is held to the median's."""
-    return PROVEN.get(part.name, median_kappa)(n, f)
+    proven = PROVEN.get(part.name, median_kappa)(n, f)
+    return proven if math.isfinite(proven) else median_kappa(n, f)
 
 
 def hostile(rng, honest, f):
@@ -68,18 +69,18 @@ def test_hostile_rows_move_the_update_no_farther_than_proven(part):
 
 @every(RULES, law="size")
 @pytest.mark.parametrize("size", [1e3, 1e12, 1e30, 1e200, 1e300])
-@pytest.mark.parametrize("n", [7, 12, 31])
-def test_rows_of_any_size_leave_the_update_among_the_honest_rows(part, size, n):
-    rng = np.random.default_rng(n)
-    f = max(f for f in range(n) if n >= part.least(f))
-    rows = rng.normal(size=(n, 5)) + 3.0
-    direction = rotation(rng, 5)[0]
-    honest = rows[f:].copy()
-    for attack in (np.tile(direction, (f, 1)), np.outer(np.resize([1, -1], f), direction), rng.normal(size=(f, 5))):
-        rows[:f] = size * attack
-        away = oracles.length(apply(part, rows, f) - honest.mean(axis=0))
+def test_rows_of_any_size_leave_the_update_among_the_honest_rows(part, size):
+    for n in (7, 12, 31):
+        rng = np.random.default_rng(n)
+        f = max(f for f in range(n) if n >= part.least(f))
+        rows = rng.normal(size=(n, 5)) + 3.0
+        direction = rotation(rng, 5)[0]
+        honest = rows[f:].copy()
         spread = np.sqrt(((honest - honest.mean(axis=0)) ** 2).sum(axis=1).mean())
-        assert away <= np.sqrt(kappa(part, n, f)) * spread
+        for attack in (np.tile(direction, (f, 1)), np.outer(np.resize([1, -1], f), direction), rng.normal(size=(f, 5))):
+            rows[:f] = size * attack
+            away = oracles.length(apply(part, rows, f) - honest.mean(axis=0))
+            assert away <= np.sqrt(kappa(part, n, f)) * spread, f"n={n}"
 
 
 @pytest.mark.parametrize("rule", sorted(PROVEN))
@@ -93,6 +94,8 @@ def test_transforms_before_a_rule_keep_to_the_coefficient_of_both(rule, before, 
     if math.comb(n, f) * n > 3000:
         pytest.skip("too many sets to try them all")
     bound = proven_kappa(defense, n, f)
+    if bound is None:
+        pytest.skip("nothing is proven for so few rows")
     assert max(worst_ratio(defense(rows).update, rows, f) for rows in rounds(31, n, f, d)) <= bound
 
 
