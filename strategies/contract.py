@@ -232,7 +232,7 @@ class Combination:
     """
 
     weights: Floats
-    statistic: kernels.OrderStatistic | None = None
+    statistic: kernels.Statistic | None = None
     noise: float = 0.0
     memory: Any = None
 
@@ -301,10 +301,10 @@ class Rule:
         memory: object,
         rng: np.random.Generator | None,
         options: Mapping[str, object],
-    ) -> Combination | kernels.OrderStatistic | Floats:
+    ) -> Combination | kernels.Statistic | Floats:
         """What the rule makes of rows in canonical order, `subject` being their geometry or number.
 
-        A `Combination`, an `OrderStatistic`, or from a column rule the update's values `(d,)`.
+        A `Combination`, an order statistic, or from a column rule the update's values `(d,)`.
         """
         first = given.columns if self.kind == "columns" else subject
         found = self.function(first, f, **options, **given.to(self.asked, memory, rng))
@@ -336,7 +336,7 @@ class Rule:
 
 
 def update_of(
-    answer: Combination | kernels.OrderStatistic | Floats,
+    answer: Combination | kernels.Statistic | Floats,
     rows: Rows,
     *,
     row: Any = None,

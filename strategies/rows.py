@@ -92,7 +92,7 @@ class Rows:
 
     def ordered(
         self,
-        statistic: kernels.OrderStatistic,
+        statistic: kernels.Statistic,
         chosen: NDArray[np.bool_] | None = None,
         mixing: Floats | None = None,
         *,

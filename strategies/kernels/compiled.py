@@ -11,7 +11,9 @@ from typing import Any
 import numba
 
 # what is inlined into the loops is not in the files that numba watches
-INLINED = hashlib.sha256(b"".join(Path(__file__).with_name(name).read_bytes() for name in ("lanes.py", "order.py")))
+INLINED = hashlib.sha256(
+    b"".join(Path(__file__).with_name(name).read_bytes() for name in ("lanes.py", "order.py", "selection.py"))
+)
 
 
 def jit(function: Callable[..., Any]) -> Any:

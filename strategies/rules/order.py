@@ -1,7 +1,7 @@
 """Coordinate-wise rules: the middle of every column."""
 
 from ..contract import rule
-from ..kernels import OrderStatistic
+from ..kernels import NearMedian, OrderStatistic
 
 
 @rule(exempt={"rotation": "each coordinate has a middle of its own"})
@@ -30,3 +30,19 @@ def trimmed_mean(n: int, f: int) -> OrderStatistic:
     array([3.])
     """
     return OrderStatistic(f, n - f)
+
+
+@rule(exempt={"rotation": "each coordinate has a middle of its own"})
+def mean_around_median(n: int, f: int) -> NearMedian:
+    """The mean of the n - f values of each coordinate nearest its median.
+
+    Where a value below the median is exactly as far from it as one above, and only one of the two has a place, each
+    counts half (see `NearMedian`).
+
+    Source: Xie, Koyejo, Gupta, 2018, https://arxiv.org/abs/1802.10116
+
+    >>> import numpy as np
+    >>> mean_around_median(np.array([[1.0], [2.0], [6.0], [1e30]]), f=1)
+    array([3.])
+    """
+    return NearMedian(n - f)

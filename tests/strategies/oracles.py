@@ -153,4 +153,7 @@ RULES = {
     "geometric_median": geometric_median,
     "centered_clipping": centered_clipping,
 }
+import oracles_columns  # noqa: E402 - it needs what is above
+
+RULES |= oracles_columns.RULES
 TRANSFORMS = {"clip": clip, "arc": arc, "nnm": nnm, "bucketing": bucketing}
