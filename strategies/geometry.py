@@ -129,14 +129,13 @@ class Geometry:
     def cosine_distances(self) -> Floats:
         """What the cosines `(n, n)` lack of 1, from 0 to 2; 1 for a row of length 0 and another one.
 
-        Taken from the distances for rows that point much the same way: 1 minus a cosine has no digits left there.
+        Taken from the distances for rows that are much alike: 1 minus a cosine has no digits left there.
         """
-        squares = np.diag(self.gram)
-        lengths = np.sqrt(squares)
-        both = 2 * lengths[:, None] * lengths[None, :]
-        from_distances = self.squared_distances - (lengths[:, None] - lengths[None, :]) ** 2
+        lengths = np.sqrt(np.diag(self.gram))
+        both = lengths[:, None] * lengths[None, :]
+        across = np.maximum(self.squared_distances - (lengths[:, None] - lengths[None, :]) ** 2, 0.0)
         apart = 1 - self.cosines
-        np.divide(np.maximum(from_distances, 0.0), both, out=apart, where=self.cosines > 0.5)
+        np.divide(across, 2 * both, out=apart, where=self.squared_distances < both)
         np.fill_diagonal(apart, 0.0)
         return apart
 

@@ -153,7 +153,12 @@ RULES = {
     "geometric_median": geometric_median,
     "centered_clipping": centered_clipping,
 }
-import oracles_columns  # noqa: E402 - it needs what is above
+import oracles_alignment  # noqa: E402 - it needs what is above
+import oracles_columns  # noqa: E402
+import oracles_deepsight  # noqa: E402
+import oracles_forecast  # noqa: E402
+import oracles_geometric  # noqa: E402
 
-RULES |= oracles_columns.RULES
+RULES |= oracles_columns.RULES | oracles_geometric.RULES
+RULES |= oracles_alignment.RULES | oracles_deepsight.RULES | oracles_forecast.RULES
 TRANSFORMS = {"clip": clip, "arc": arc, "nnm": nnm, "bucketing": bucketing}

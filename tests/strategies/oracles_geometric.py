@@ -1,4 +1,4 @@
-"""The rules that are functions of the geometry once more, from the rows themselves: all subsets, singular values, loops.
+"""The rules that are functions of the geometry once more, from the rows: all subsets, singular values, loops.
 
 Nothing here is imported from the package.
 """
@@ -59,7 +59,7 @@ def caf(rows, f):
         found.append((value, rows[kept][0] + weights @ (rows[kept] - rows[kept][0])))
         if value == 0:
             break
-        left[kept] *= 1 - np.abs(along) ** 2 / np.max(np.abs(along)) ** 2
+        left[kept] *= 1 - (along / np.abs(along).max()) ** 2
     return min(found, key=lambda one: one[0])[1]
 
 
@@ -99,7 +99,7 @@ def no_regret(rows, f, *, steps=50):
         found.append((value, rows[0] + weights @ (rows - rows[0])))
         if value == 0:
             break
-        weights = nearest_allowed(weights * (1 - along**2 / (along**2).max() / 2), 1 / (n - f))
+        weights = nearest_allowed(weights * (1 - (along / np.abs(along).max()) ** 2 / 2), 1 / (n - f))
     return min(found, key=lambda one: one[0])[1]
 
 
@@ -161,8 +161,10 @@ def flame(rows, f=0):
     rows = wide(rows)
     n = len(rows)
     apart = np.array([[0.0 if i == j else max(1 - cosine(rows[i], rows[j]), 0) for j in range(n)] for i in range(n)])
-    search = HDBSCAN(min_cluster_size=n // 2 + 1, min_samples=1, metric="precomputed", allow_single_cluster=True)
-    labels = search.fit(apart.copy()).labels_
+    search = HDBSCAN(
+        min_cluster_size=n // 2 + 1, min_samples=1, metric="precomputed", allow_single_cluster=True, copy=True
+    )
+    labels = search.fit(apart).labels_
     usual = np.median(lengths(rows))
     kept = [row * min(1.0, usual / length(row)) for row, label in zip(rows, labels, strict=True) if label >= 0]
     return mean(kept)
@@ -181,4 +183,3 @@ RULES = {
     "foolsgold": foolsgold,
     "flame": flame,
 }
-

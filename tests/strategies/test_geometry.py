@@ -168,3 +168,17 @@ def test_tensors_have_the_geometry_of_their_values():
         assert_allclose(found.squared_distances, expected.squared_distances, rtol=1e-12)
         assert_allclose(found.cosines, expected.cosines, atol=1e-12)
         assert_array_equal(found.rank, expected.rank)
+
+
+def test_what_cosines_lack_of_1_keeps_its_digits_for_rows_that_are_much_alike():
+    rng = np.random.default_rng(40)
+    rows = rng.normal(size=(6, 30)) + 1e6
+    rows[4], rows[5] = 1e-9 * rng.normal(size=30), -1e12 * rows[0]
+    found = Geometry.of(rows).cosine_distances
+    exact = rows.astype(np.longdouble)
+    units = exact / np.sqrt((exact**2).sum(axis=1))[:, None]
+    apart = ((units[:, None] - units) ** 2).sum(axis=2) / 2
+    assert_allclose(found[:4, :4], apart[:4, :4].astype(np.float64), rtol=1e-5)
+    assert_allclose(found, apart.astype(np.float64), atol=1e-12)
+    none = Geometry.of(np.array([[0.0, 0.0], [0.0, 0.0], [1.0, 0.0]])).cosine_distances
+    assert none.tolist() == [[0, 1, 1], [1, 0, 1], [1, 1, 0]]

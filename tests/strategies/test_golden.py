@@ -1,6 +1,8 @@
 """Values worked by hand: small enough for a pencil, chosen so that the mistakes known elsewhere change them."""
 
 import golden_columns
+import golden_geometric
+import golden_rounds
 import numpy as np
 import pytest
 from hawthorn.strategies import (
@@ -111,6 +113,8 @@ GOLDEN = [
     ("nnm averages n - f rows, the row included", nnm, line(0, 1, 2, 10), {"f": 1}, line(1, 1, 1, 13 / 3)),
     ("nnm of f = 0 is the mean", nnm, line(0, 1, 5), {"f": 0}, line(2, 2, 2)),
     *golden_columns.GOLDEN,
+    *golden_geometric.GOLDEN,
+    *golden_rounds.GOLDEN,
 ]
 
 
