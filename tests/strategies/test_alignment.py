@@ -1,7 +1,7 @@
 """SignGuard, LASA and AlignIns: against their definitions, by hand, and the mistakes known elsewhere."""
 
 import numpy as np
-import oracles_alignment as oracles
+import oracles
 import pytest
 from hawthorn.strategies import Defense, SettingError, alignins, lasa, signguard
 from hawthorn.strategies.rules.alignment import largest_cluster
@@ -40,7 +40,7 @@ def test_alignins_agrees_with_its_definition(size, given, seed):
     rows[0] *= -3
     model = np.random.default_rng(seed).normal(size=size[1]) if given else None
     found = alignins(rows, f=1, model=model)
-    assert_allclose(found, oracles.alignins(rows, model=model), atol=1e-9)
+    assert_allclose(found, oracles.RULES["alignins"](rows, model=model), atol=1e-9)
 
 
 @pytest.mark.parametrize("options", [{}, {"sparsity": 0.0}, {"sparsity": 0.9}, {"magnitude": 0.7, "direction": 1.0}])
@@ -49,37 +49,9 @@ def test_lasa_agrees_with_its_definition_in_layers(options, bounds):
     rows = trained(4)
     rows[2] *= 50
     rows[5, :100] *= -1
-    assert_allclose(lasa(rows, f=2, bounds=bounds, **options), oracles.lasa(rows, bounds=bounds, **options), atol=1e-9)
-
-
-def test_signguard_by_hand():
-    # lengths 3, 3, 3, 3 and 12, of which the last is more than 3 times the median; signs ++- three times, and --+
-    rows = np.array([[2.0, 2, -1], [2, 1, -2], [1, 2, -2], [-2, -2, 1], [8, 8, -4]])
-    assert_allclose(signguard(rows, f=2), [5 / 3, 5 / 3, -5 / 3])
-    # a row twice as long as the others is shortened to the median length, which is that of all rows
-    rows = np.array([[2.0, 2, -1], [2, 1, -2], [2, 4, -4]])
-    assert_allclose(signguard(rows, f=1), [5 / 3, 5 / 3, -5 / 3])
-    # three rows of one kind, of which a tenth of the median length is too little
-    rows = np.array([[1.0, 1], [1, 1], [0.05, 0.05], [1, 1]])
-    assert_allclose(signguard(rows, f=1), [1.0, 1.0])
-
-
-def test_lasa_by_hand():
-    # all lengths 3 (no shortening); sparsity 0.4 of five values makes the two least ones zero
-    rows = np.array([[2.0, 2, 1, 0, 0], [2, 2, 0, 1, 0], [2, 2, 0, 0, 1], [-2, -2, 1, 0, 0]])
-    # the last row's share of positive values is 1/3 where the others' is 1: it is left out
-    assert_allclose(lasa(rows, f=1, sparsity=0.4), [2, 2, 1 / 3, 1 / 3, 1 / 3])
-    # in layers of its own, its first two values are left out and its third one is not
-    assert_allclose(lasa(rows, f=1, sparsity=0.4, bounds=(0, 2, 5)), [2, 2, 2 / 4, 1 / 4, 1 / 4])
-    # with sparsity 0.6 two values are left of each row
-    assert_allclose(lasa(rows, f=1, sparsity=0.6), [2, 2, 0, 0, 0])
-
-
-def test_alignins_by_hand():
-    # cosines to the model 1, 1, 1 and -1; the two largest values of each agree in sign with most, but the last one's
-    rows = np.array([[3.0, 3, 0], [3, 3, 0], [6, 6, 0], [-3, -3, 0]])
-    found = alignins(rows, f=1, sparsity=0.7, model=np.array([1.0, 1.0, 0.0]))
-    assert_allclose(found, [3, 3, 0])  # the row of twice the length is shortened to the median of those kept
+    assert_allclose(
+        lasa(rows, f=2, bounds=bounds, **options), oracles.RULES["lasa"](rows, bounds=bounds, **options), atol=1e-9
+    )
 
 
 def test_one_huge_row_does_not_hide_another_one():
@@ -131,9 +103,9 @@ def test_the_largest_cluster_is_that_of_most_points_however_dense_another_one_is
 def test_a_defense_is_told_the_model_and_its_layers():
     rows, model = trained(9), np.random.default_rng(9).normal(size=200)
     outcome = Defense("alignins", f=2, policy="none")(rows, model=model)
-    assert_allclose(outcome.update, oracles.alignins(rows, model=model), atol=1e-9)
+    assert_allclose(outcome.update, oracles.RULES["alignins"](rows, model=model), atol=1e-9)
     outcome = Defense("lasa", f=2, policy="none")(rows, bounds=(0, 50, 200))
-    assert_allclose(outcome.update, oracles.lasa(rows, bounds=(0, 50, 200)), atol=1e-9)
+    assert_allclose(outcome.update, oracles.RULES["lasa"](rows, bounds=(0, 50, 200)), atol=1e-9)
 
 
 @pytest.mark.parametrize(

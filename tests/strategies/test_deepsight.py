@@ -1,7 +1,7 @@
 """DeepSight: against its definition, by hand, and the attack it was made for."""
 
 import numpy as np
-import oracles_deepsight as oracles
+import oracles
 import pytest
 from hawthorn.strategies import Defense, Geometry, SettingError, deepsight
 from hawthorn.strategies.columns import Columns
@@ -29,7 +29,7 @@ def trained(seed, n=12, hostile=3):
 @pytest.mark.parametrize("hostile", [0, 3])
 def test_deepsight_agrees_with_its_definition(seed, bounds, hostile):
     rows = trained(seed, hostile=hostile)
-    expected = oracles.deepsight(rows, bounds=bounds)
+    expected = oracles.RULES["deepsight"](rows, bounds=bounds)
     assert_allclose(deepsight(rows, f=3, bounds=bounds), expected, atol=1e-9)
 
 
@@ -37,7 +37,7 @@ def test_deepsight_agrees_with_its_definition(seed, bounds, hostile):
 @pytest.mark.parametrize("size", [(11, 23), (5, 2), (7, 3000)], ids=str)
 def test_deepsight_agrees_with_its_definition_on_every_kind_of_round(name, size):
     rows = matrix(name, 1, *size)
-    found, expected = deepsight(rows, f=1), oracles.deepsight(rows)
+    found, expected = deepsight(rows, f=1), oracles.RULES["deepsight"](rows)
     size = np.abs(rows).max(axis=0)
     assert (np.abs(found - expected) <= 1e-6 * np.maximum(np.abs(expected), 1e-9 * size)).all()
 
@@ -80,7 +80,7 @@ def test_a_row_in_no_cluster_is_one_of_its_own():
     assert clusters(distances).tolist() == [0, 0, 0, -1]
     rows = np.array([[1.0, -1.2, 0.9], [1.1, -1.0, 1.0], [0.9, -1.1, 1.2], [-1.0, 1.0, 1.0]])
     # the last one stands alone and is no suspect: it takes part
-    assert_allclose(deepsight(rows, f=1), oracles.deepsight(rows))
+    assert_allclose(deepsight(rows, f=1), oracles.RULES["deepsight"](rows))
     assert Defense("deepsight", f=1, policy="none")(rows).verdicts[3].weight > 0
 
 
