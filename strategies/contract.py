@@ -30,7 +30,7 @@ from .errors import OptionError, SettingError, ToleranceError
 from .evidence import History
 from .geometry import Floats, Geometry
 from .given import ASKED, BESIDE, Given, asked, generator, identities, of_call, placed
-from .rows import Rows
+from .rows import Rows, weighed
 
 KNOWLEDGE = frozenset(  # what an attack may ask to be told; see client/attacks/knowledge.py
     {"rng", "round", "clients", "hostile", "members", "others", "sent", "moved", "own", "defense", "state"}
@@ -269,8 +269,8 @@ class Rule:
             raise SettingError(
                 f"a geometric rule may take one of {', '.join(sorted(BESIDE))}, got {self.name}: {beside}"
             )
-        if self.kind == "n" and self.asked:
-            raise SettingError(f"a coordinate-wise rule is given nothing, got {self.name}: {sorted(self.asked)}")
+        if self.kind == "n" and self.asked - {"weights"}:
+            raise SettingError(f"a coordinate-wise rule is given only weights, got {self.name}: {sorted(self.asked)}")
         self.beside = beside[0] if beside else ""
         self.reads_columns = self.kind == "columns" or "columns" in self.asked
 
@@ -281,6 +281,9 @@ class Rule:
     def __call__(self, updates: Any, *, f: int | float | None = None, **options: Any) -> Any:  # noqa: D102
         clients = options.get("clients") if "clients" in self.asked else None
         rows = Rows.of(updates, None if clients is None else identities(clients))
+        if options.get("weights") is not None:
+            refuse_unweighable(self)
+            rows = weighed(rows, options["weights"])
         asking = self.asked.union(["columns"] if self.reads_columns else [])
         bounds = ["bounds"] if self.reads_columns else []
         count = prepare(self, rows.n, f, {name: value for name, value in options.items() if name not in bounds})
@@ -335,6 +338,13 @@ class Rule:
         return self.combination(geometry, f=f, **options).weights
 
 
+def refuse_unweighable(rule: Rule) -> None:
+    """Raise `OptionError` for a rule that takes no weights of clients, naming those that do."""
+    if "weights" not in rule.asked:
+        others = ", ".join(sorted(name for name, other in RULES.items() if "weights" in other.asked))
+        raise OptionError(f"{rule.name} takes no weights of clients: write one of {others}, or leave them out")
+
+
 def update_of(
     answer: Combination | kernels.Statistic | Floats,
     rows: Rows,
@@ -363,11 +373,15 @@ class Transform:
     """A registered transform: `arc(updates, f=2)` maps `(n, d)` to `(m, d)`, of the same kind, dtype and device.
 
     Its function answers the mixing matrix `(m, n)`; where m is n, mixed row i stands for row i. `updates` stay as they
-    are. One that is `random` takes a generator `rng`.
+    are. One that is `random` takes a generator `rng`; one that `mixes` makes a row of several.
     """
 
     def __init__(
-        self, function: Callable[..., Any], least: Callable[[int], int], exempt: Mapping[str, str] | None = None
+        self,
+        function: Callable[..., Any],
+        least: Callable[[int], int],
+        exempt: Mapping[str, str] | None = None,
+        mixes: bool = True,
     ) -> None:
         functools.update_wrapper(self, function)
         self.name = function.__name__
@@ -375,6 +389,7 @@ class Transform:
         self.least = least
         self.exempt = dict(exempt or {})
         self.random = "rng" in inspect.signature(function).parameters
+        self.mixes = mixes
 
     def __repr__(self) -> str:
         return f"<transform {self.name}>"
@@ -531,6 +546,7 @@ def rule(
     - `past`, a `Past`: what clients sent last, and how the model moved since;
     - `memory`, what the rule's `Combination` held in the round before;
     - `clients`, the rows' identities;
+    - `weights`, the clients' weights `(n,)`, also to coordinate-wise rules; None where all are equal;
     - `rng`, a generator; in a `Defense` one seeded by the number of rounds that its state has seen.
 
     A rule that looks at columns or the past cannot follow transforms: mixed rows have neither.
@@ -545,16 +561,18 @@ def rule(
 
 
 def transform(
-    *, least: Callable[[int], int] = least_majority, exempt: Mapping[str, str] | None = None
+    *, least: Callable[[int], int] = least_majority, exempt: Mapping[str, str] | None = None, mixes: bool = True
 ) -> Callable[[Callable[..., Floats]], Transform]:
     """Registers a transform `(geometry, f, *, options) -> (m, n)` that needs `least(f)` rows; `exempt` as in `rule`.
+
+    One that only changes the length of each row says that it `mixes` none: clients then keep their weights.
 
     One that draws at random takes a keyword-only `rng`, None for a generator seeded in the same way at every call; a
     `Defense` gives it one seeded by the number of rounds that its state has seen.
     """
 
     def register(function: Callable[..., Floats]) -> Transform:
-        return TRANSFORMS.add(function.__name__, Transform(function, least, exempt))
+        return TRANSFORMS.add(function.__name__, Transform(function, least, exempt, mixes))
 
     return register
 

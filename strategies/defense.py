@@ -25,6 +25,7 @@ from .contract import (
     hostile_count,
     options_of,
     prepare,
+    refuse_unweighable,
     tolerance,
     update_of,
 )
@@ -33,7 +34,8 @@ from .evidence import History, deviations, evidence, remembered
 from .geometry import Geometry
 from .given import BESIDE, UNMIXED, Given, identities, trial
 from .past import after_moving, geometry_of, recalled, summed
-from .rows import Rows, saved
+from .rows import Rows, saved, weighed
+from .weights import client_weights
 
 DEFAULT_SCORES = ("length", "direction", "distance", "leverage")
 DEFAULT_TOLERANCE = 0.2
@@ -159,17 +161,23 @@ class Defense:
         trusted: Any = None,
         model: Any = None,
         bounds: Sequence[int] | None = None,
+        weights: Any = None,
     ) -> Outcome:
         """The outcome of a round with updates `(n, d)`: an array, a tensor on any device, `Updates`, or n vectors.
 
         `clients` are the rows' identities, without which nothing is remembered; `state` is the outcome's of the round
         before; `trusted` is an update `(d,)` of the server's own, for recipes that use one. `model` `(d,)` is what was
-        sent and `bounds` `(L + 1,)` say where its layers begin and end, for the parts that look at them. Raises
-        `UpdateError` for rows that are not finite or identities that do not match them; too few rows for the rule: a
-        skipped outcome.
+        sent and `bounds` `(L + 1,)` say where its layers begin and end, for the parts that look at them. `weights`
+        `(n,)` say how much each client counts in the rule, not in scores. Raises `UpdateError` for rows that are not
+        finite or identities and weights that do not match them; too few rows for the rule, or too much weight with
+        f of them: a skipped outcome.
         """
+        if weights is not None:
+            refuse_weights(self)
         clients = None if clients is None else identities(clients)
         rows = Rows.of(updates, clients)
+        if weights is not None and clients is None:
+            rows = weighed(rows, weights)
         asked = self.asked
         if trusted is not None and "trusted" not in asked:
             raise SettingError(f"no part of {str(self)!r} uses a trusted update")
@@ -190,6 +198,7 @@ class Defense:
             sums=geometry if sums is None else geometry_of(sums),
             past=None if names is None or "past" not in asked else recalled(rows, names, state),
             clients=None if names is None else tuple(names),
+            weights=None if weights is None else client_weights(np.asarray(weights)[rows.order], rows.n),
         )
         history = History.recalled(state, names, rows.n)
         memory: dict[str, Any] = dict((state or {}).get("memory", {}))
@@ -280,6 +289,8 @@ class Defense:
         except ToleranceError as error:
             return None, weights, f"{len(kept.order)} of {rows.n} clients were accepted: {error}"
         m, share = len(mixing), mixing.mean(axis=0)
+        if given.weights is not None:
+            share = given.weights / given.weights.sum() @ mixing
         if isinstance(answer, Combination):
             share = answer.weights[:m] @ mixing
             if answer.memory is not None:
@@ -288,6 +299,17 @@ class Defense:
         row = more.get(rule.beside)
         update = update_of(answer, kept, row=row, mixing=mixing if self.before else None, rng=rng)
         return update, weights, None
+
+
+def refuse_weights(defense: Defense) -> None:
+    """Raise `SettingError` for a defense that cannot take weights of clients: its rule does not, or rows are mixed."""
+    refuse_unweighable(RULES[Call.parse(defense.rule).name])
+    mixing = [text for text in defense.before if TRANSFORMS[Call.parse(text).name].mixes]
+    if mixing:
+        raise SettingError(
+            f"{mixing[0]} mixes the rows of clients, and a mixed row has no client's weight: write the defense without "
+            "it, or leave weights out"
+        )
 
 
 def _center(update: Any, before: Any) -> dict[str, Any]:

@@ -15,10 +15,11 @@ from .errors import OptionError, SettingError, UpdateError
 from .geometry import Floats, Geometry
 from .past import Past, geometry_of
 from .rows import Rows
+from .weights import client_weights
 
 BESIDE = ("center", "trusted", "model")
 """One more row that a part may be given: the update of the round before, one of the server's own, the model sent."""
-ASKED = frozenset({*BESIDE, "columns", "sums", "past", "memory", "clients", "rng"})
+ASKED = frozenset({*BESIDE, "columns", "sums", "past", "memory", "clients", "rng", "weights"})
 UNMIXED = ("columns", "past")  # what mixed rows do not have
 
 
@@ -33,7 +34,7 @@ class Given:
     """What the parts of one round are given if they ask for it, in canonical order; None where there is none.
 
     `center`, `trusted` and `model` are geometries of the n rows and, last, of that one; `sums` is the geometry of n
-    rows, each client's updates added up.
+    rows, each client's updates added up. `weights` `(n,)` are None too where all are equal.
     """
 
     center: Geometry | None = None
@@ -43,6 +44,7 @@ class Given:
     sums: Geometry | None = None
     past: Past | None = None
     clients: tuple[str, ...] | None = None
+    weights: Floats | None = None
 
     def to(self, asking: frozenset[str], memory: object, rng: np.random.Generator | None) -> dict[str, Any]:
         """The arguments of a function that asks for these."""
@@ -58,6 +60,7 @@ class Given:
             sums=self.sums and self.sums.take(kept),
             past=self.past and self.past.take(kept),
             clients=self.clients and tuple(np.array(self.clients, object)[kept].tolist()),
+            weights=None if self.weights is None else client_weights(self.weights[kept], int(kept.sum())),
         )
 
     def mixed(self, mixing: Floats) -> Given:
@@ -69,6 +72,7 @@ class Given:
             **{name: row and row.mixed(whole) for name in BESIDE for row in [getattr(self, name)]},
             sums=self.sums and self.sums.mixed(mixing),
             clients=self.clients if m == n else None,
+            weights=self.weights,  # nobody mixes rows that have some
         )
 
 
@@ -114,6 +118,9 @@ def of_call(
     if "clients" in asking:
         clients = options.pop("clients", None)
         found["clients"] = clients and tuple(clients[place] for place in map(int, rows.order))
+    weights = options.pop("weights", None) if "weights" in asking else None
+    if weights is not None:
+        found["weights"] = client_weights(np.asarray(weights)[rows.order], rows.n)
     return Given(**found), row
 
 
@@ -161,6 +168,10 @@ def placed(name: str, asking: frozenset[str], geometry: Geometry, options: Mutab
     if "clients" in asking:
         clients = options.pop("clients", None)
         found["clients"] = clients and tuple(clients[place] for place in map(int, order))
+    weights = options.pop("weights", None) if "weights" in asking else None
+    if weights is not None:
+        client_weights(weights, geometry.n)
+        found["weights"] = client_weights(np.asarray(weights)[order], geometry.n)
     return Given(**found)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, cast
 
 import numpy as np
@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from . import kernels
 from .errors import UpdateError
 from .updates import Updates
+from .weights import client_weights
 
 Floats = NDArray[np.float64]
 
@@ -120,6 +121,13 @@ class Rows:
         bad = np.flatnonzero(~np.isfinite(kernels.largest(self.data)))
         if len(bad):
             raise UpdateError(f"updates must be finite, but rows {', '.join(map(str, bad))} hold NaN or infinity")
+
+
+def weighed(rows: Rows, weights: Any) -> Rows:
+    """The same rows; those equal to the last bit are put in the order of their clients' weights."""
+    client_weights(weights, rows.n)
+    _, places = np.unique(np.asarray(weights, np.float64), return_inverse=True)
+    return replace(rows, order=canonical_order(rows.data, [f"{place:09}" for place in places.tolist()]))
 
 
 def _matrix(updates: Any) -> tuple[Any, Callable[[Any], Any]]:

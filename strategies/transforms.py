@@ -20,6 +20,7 @@ def any_number(f: int) -> int:
         "translation": "lengths are measured from the origin",
         "scale": "the radius is a length",
     },
+    mixes=False,
 )
 def clip(geometry: Geometry, f: int = 0, *, radius: float) -> Floats:
     """The rows, shortened to at most `radius`.
@@ -32,7 +33,7 @@ def clip(geometry: Geometry, f: int = 0, *, radius: float) -> Floats:
     return np.diag(_shortened(geometry.norms, np.full(geometry.n, longest)))
 
 
-@transform(exempt={"translation": "lengths are measured from the origin"})
+@transform(exempt={"translation": "lengths are measured from the origin"}, mixes=False)
 def arc(geometry: Geometry, f: int) -> Floats:
     """The rows, the k = floor(2 (f/n) (n-f)) longest of them shortened to the length of the next longest one.
 

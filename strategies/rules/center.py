@@ -6,6 +6,7 @@ import numpy as np
 
 from ..contract import Floats, number_between, rule, whole_number
 from ..geometry import Geometry
+from ..weights import heaviest
 
 SMOOTHING = 1e-9  # of the typical distance: how near a row may come before its pull stops growing
 STEPS = 2000
@@ -13,21 +14,26 @@ MOVEMENT = 1e-10  # of the typical distance: a step shorter than this ends the i
 
 
 @rule(exempt={"survival": "one row can move it anywhere", "size": "one row can move it anywhere"})
-def mean(geometry: Geometry, f: int = 0) -> Floats:
-    """The plain mean: no robustness, the yardstick. Example counts claimed by clients are not weights.
+def mean(geometry: Geometry, f: int = 0, *, weights: Floats | None = None) -> Floats:
+    """The plain mean: no robustness, the yardstick. Example counts claimed by clients are not weights, unless given.
 
     >>> mean(np.array([[1.0, 2.0], [3.0, 6.0]]))
     array([2., 4.])
+    >>> mean(np.array([[1.0, 2.0], [3.0, 6.0]]), weights=[3, 1])
+    array([1.5, 3. ])
     """
-    return np.full(geometry.n, 1 / geometry.n)
+    return np.full(geometry.n, 1 / geometry.n) if weights is None else weights / math.fsum(weights)
 
 
 @rule()
-def geometric_median(geometry: Geometry, f: int = 0) -> Floats:
+def geometric_median(geometry: Geometry, f: int = 0, *, weights: Floats | None = None) -> Floats:
     """The point with the least sum of distances to the rows, by smoothed Weiszfeld iterations.
 
     The iterations run on the geometry alone, seen from the medoid, and start at the mean of the half nearest to it: a
     point that turns and shifts with the rows, and far from any huge row, so that no digits are lost to one.
+
+    With clients' `weights`, the least sum of distances times weights. It bears f hostile clients if the f heaviest hold
+    less than half of the weight.
 
     Source: Pillutla, Kakade, Harchaoui, IEEE TSP 2022, https://arxiv.org/abs/1912.13445
 
@@ -37,21 +43,32 @@ def geometric_median(geometry: Geometry, f: int = 0) -> Floats:
     n = geometry.n
     frame = geometry.frame[:n, :n]
     squares = np.diag(frame)  # squared distances to the medoid
-    typical = float(np.sqrt(np.median(squares)))
-    half = np.argsort(squares, kind="stable")[: n // 2 + 1]
-    weights = np.zeros(n)
-    weights[half] = 1 / len(half)
-    if typical == 0.0:  # at least half of the rows are the medoid itself
-        return weights
+    nearest = np.argsort(squares, kind="stable")
+    if weights is None:
+        own, half = np.ones(n), nearest[: n // 2 + 1]
+        typical = float(np.sqrt(np.median(squares)))
+    else:
+        heaviest("geometric_median", weights, f)
+        own, half = weights, nearest[: _past_half(weights[nearest])]
+        typical = float(np.sqrt(squares[half[-1]]))
+    place = np.zeros(n)
+    place[half] = own[half] / own[half].sum()
+    if typical == 0.0:  # at least half of the weight is with the medoid itself
+        return place
     for _ in range(STEPS):
-        towards = frame @ weights
-        distances = np.sqrt(np.maximum(squares - 2 * towards + weights @ towards, 0.0))
-        pulls = 1 / np.maximum(distances, SMOOTHING * typical)
-        step = pulls / pulls.sum() - weights
-        weights = weights + step
+        towards = frame @ place
+        distances = np.sqrt(np.maximum(squares - 2 * towards + place @ towards, 0.0))
+        pulls = own / np.maximum(distances, SMOOTHING * typical)
+        step = pulls / pulls.sum() - place
+        place = place + step
         if step @ frame @ step <= (MOVEMENT * typical) ** 2:
             break
-    return weights * geometry.shortening
+    return place * geometry.shortening
+
+
+def _past_half(weights: Floats) -> int:
+    """How many weights, from the first on, are more than half of all."""
+    return min(int(np.searchsorted(np.cumsum(weights), math.fsum(weights) / 2, side="right")) + 1, len(weights))
 
 
 @rule()

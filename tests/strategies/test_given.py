@@ -313,7 +313,7 @@ def test_what_the_caller_supplies_is_no_option_of_a_recipe(registered, option):
     ("function", "says"),
     [
         (lambda rows, f: None, "must take 'geometry', 'n' .* or 'columns' first, got 'rows'"),
-        (lambda n, f, *, memory=None: None, "coordinate-wise rule is given nothing"),
+        (lambda n, f, *, memory=None: None, "coordinate-wise rule is given only weights"),
         (lambda geometry, f, *, center=None, model=None: None, "one of center, model, trusted"),
         (lambda columns, f, *, trusted=None: None, "a geometric rule may take one of"),
     ],
