@@ -6,19 +6,20 @@ import logging
 import math
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 from flwr.app import ArrayRecord, ConfigRecord, Message, MetricRecord, RecordDict
 from flwr.serverapp import Grid
 from flwr.serverapp.strategy import Bulyan, Result, Strategy
 
-from ..defense import Defense, Outcome
+from ..defense import Defense, Outcome, refuse_weights
 from ..errors import AuditError, SettingError, UpdateError
 from ..kernels import LostColumnsError
 from ..updates import Updates, byte_count, check_place
+from ..weights import client_weights
 from .admission import Admission, Admitted
 from .arrays import serialized
 from .grid import StreamingGrid
@@ -38,7 +39,9 @@ class RobustStrategy(Strategy):
 
     `defense` defaults to `Defense()`. `observers` are called with every `RoundRecord`; an `AuditError` of theirs ends
     the run, since a run without its audit is not the one that was asked for; anything else they raise is logged.
-    Claimed example counts weigh metrics only, and at most `most_examples`, by default four times the median claim.
+    Claimed example counts weigh metrics only, and at most `most_examples`, by default four times the median claim. With
+    `weighted_by="examples"` these capped claims weigh the clients in the rule too; with a mapping from node ids it is
+    what that gives them, and a node that it lacks weighs as little as the least of it.
     Updates that need more than `memory`, in bytes or text such as "1 GB", lie in a file in the directory `spool`; a
     disk without room for them is a `SettingError` before a round's messages go out. With `shards`, their columns lie
     with so many workers of the Ray cluster that this process has joined; where one dies with rows that came already,
@@ -55,6 +58,7 @@ class RobustStrategy(Strategy):
         *,
         observers: Sequence[Callable[[RoundRecord], None]] = (),
         most_examples: float | None = None,
+        weighted_by: str | Mapping[int, float] = "",
         memory: int | str | None = None,
         spool: str | None = None,
         shards: int | None = None,
@@ -65,6 +69,9 @@ class RobustStrategy(Strategy):
         self.defense = Defense() if defense is None else defense
         self.observers = tuple(observers)
         self.most_examples = most_examples
+        if weighted_by != "":
+            _check_weights(weighted_by, self.defense)
+        self.weighted_by = weighted_by if isinstance(weighted_by, str) else dict(weighted_by)
         self.memory = None if memory is None else byte_count(memory)
         self.spool = spool
         self.shards = shards
@@ -186,6 +193,7 @@ class RobustStrategy(Strategy):
                 state=self.state,
                 model=admission.model.row,
                 bounds=admission.model.bounds,
+                weights=self._weights(admission.admitted),
             )
         except LostColumnsError as error:  # nothing more is to be had of this round
             self._give_up_room()
@@ -198,6 +206,13 @@ class RobustStrategy(Strategy):
         except UpdateError as error:
             return outcome, None, f"the robust update does not fit the model: {error}"
         return replace(outcome, update=None), moved, None  # the update is as large as the model, and in it by now
+
+    def _weights(self, admitted: Sequence[Admitted]) -> list[float] | None:
+        """How much each client counts in the rule, None where all count alike."""
+        if isinstance(self.weighted_by, dict):
+            least = min(self.weighted_by.values())
+            return [self.weighted_by.get(one.node, least) for one in admitted]
+        return capped([one.examples for one in admitted], self.most_examples) if self.weighted_by else None
 
     def _aggregate(
         self, server_round: int, admission: Admission, outcome: Outcome, moved: ArrayRecord
@@ -257,6 +272,22 @@ def _setting(strategy: Strategy, name: str, default: str) -> str:
             return value
         found = getattr(found, "strategy", None)
     return default
+
+
+def _check_weights(weighted_by: object, defense: Defense) -> None:
+    """Raise `SettingError` unless these are weights, and of a defense that takes some."""
+    expected = "weighted_by must be 'examples', or a mapping from node ids to finite positive weights"
+    if isinstance(weighted_by, Mapping):
+        weights = cast("Mapping[object, object]", weighted_by)
+        if not weights or not all(isinstance(node, int) for node in weights):
+            raise SettingError(f"{expected}, got {weighted_by!r}")
+        try:
+            client_weights(list(weights.values()), len(weights))
+        except UpdateError as error:
+            raise SettingError(f"{expected}: {error}") from error
+    elif weighted_by != "examples":
+        raise SettingError(f"{expected}, got {weighted_by!r}")
+    refuse_weights(defense)
 
 
 def _check(inner: object, defense: object, most_examples: float | None) -> None:

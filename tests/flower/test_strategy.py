@@ -224,6 +224,56 @@ def test_counts_weigh_metrics_only_and_are_capped():
     assert found == pytest.approx((sum(others) + 100) / 10)
 
 
+def test_capped_claims_weigh_clients_where_that_is_asked_for():
+    quiet = Defense("mean", f=0, scores=(), policy="none")
+
+    def moved(claims, **options):
+        strategy = RobustStrategy(FedAvg(), quiet, **options)
+        replies = asked(strategy)
+        for k, claim in enumerate(claims):
+            (replies[k],) = with_examples(replies[k], claim)
+        updates = [numbers(next(iter(r.content.array_records.values())))["weight"] for r in replies]
+        arrays, _ = strategy.aggregate_train(1, replies)
+        weights = [strategy.last_round.verdicts[reply.metadata.src_node_id].weight for reply in replies]
+        np.testing.assert_allclose(numbers(arrays)["weight"], np.tensordot(weights, updates, axes=1), rtol=1e-5)
+        return weights
+
+    claims = [10, 20, 10, 10, 10, 10, 10, 10, 10, 10**12]
+    capped = np.array([*claims[:9], 40.0])
+    np.testing.assert_allclose(moved(claims), 0.1)  # nobody's claim counts unless that is asked for
+    np.testing.assert_allclose(moved(claims, weighted_by="examples"), capped / capped.sum())
+    capped = np.minimum(claims, 15.0)
+    np.testing.assert_allclose(moved(claims, weighted_by="examples", most_examples=15), capped / capped.sum())
+    own = np.array([3.0, 1, 2, *[1] * 7])  # nodes that are not listed weigh as little as the least
+    np.testing.assert_allclose(moved(claims, weighted_by={101: 3, 102: 1, 103: 2}), own / own.sum())
+
+
+def test_a_round_in_which_f_clients_hold_half_of_the_weight_is_skipped():
+    strategy = RobustStrategy(FedAvg(), Defense("median", f=2, policy="none"), weighted_by={101: 9, 102: 9, 103: 2})
+    strategy.aggregate_train(1, asked(strategy))
+    assert "f=2 of 10 may hold 53% of it" in strategy.last_round.skipped
+
+
+@pytest.mark.parametrize(
+    ("weighted_by", "defense", "told"),
+    [
+        ("counts", "median", "must be 'examples', or a mapping"),
+        ({}, "median", "got {}"),
+        (None, "median", "got None"),
+        ([1.0, 2.0], "median", "a mapping from node ids"),
+        ({"a": 1.0}, "median", "mapping from node ids"),
+        ({1: 0.0}, "median", "finite and positive"),
+        ({1: float("nan")}, "median", "finite and positive"),
+        ("examples", "krum", "krum takes no weights of clients: write one of"),
+        ("examples", "nnm | median", "nnm mixes the rows"),
+        ({1: 2.0}, "nnm | median", "nnm mixes the rows"),
+    ],
+)
+def test_weights_that_cannot_be_are_refused_at_once(weighted_by, defense, told):
+    with pytest.raises(SettingError, match=told):
+        RobustStrategy(FedAvg(), Defense.parse(defense, f=2), weighted_by=weighted_by)
+
+
 def test_metrics_are_of_accepted_clients():
     strategy = RobustStrategy(FedAvg(), MEDIAN)
     replies = asked(strategy)
