@@ -79,6 +79,8 @@ class Federation:
         """The federation that `settings` describe; raises `SettingError` where that cannot be run."""
         if settings.hostile >= settings.clients:
             raise SettingError(f"hostile must be below clients={settings.clients}, got {settings.hostile}")
+        if settings.weighted_by:
+            raise SettingError("in a simulation all clients weigh the same: write weighted-by=''")
         task = find_task(settings.task, settings.data or None)
         partition(settings.partition, task.train.y, settings.clients, settings.seed, task.groups)
         recipe = Recipe.parse(settings.attack) if settings.hostile else None

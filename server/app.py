@@ -46,6 +46,7 @@ def main(grid: Grid, context: Context) -> None:
             ),
             settings.recipe,
             observers=[audit] if audit else [],
+            weighted_by=settings.weighted_by,
             memory=settings.memory or None,
             spool=settings.spool or None,
         )

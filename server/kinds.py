@@ -97,6 +97,12 @@ def tolerated(written: str) -> int | float:
     return tolerance(int(written) if written.strip().isdecimal() else float(written))
 
 
+def examples(written: str) -> None:
+    """Raise `ValueError` unless this is the one thing that weighs clients."""
+    if written != "examples":
+        raise ValueError
+
+
 def writable_directory(written: str) -> None:
     """Raise `ValueError` unless this is a directory that can be written to."""
     if not (os.path.isdir(written) and os.access(written, os.W_OK)):

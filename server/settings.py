@@ -14,6 +14,7 @@ from typing import Any, cast
 import numpy as np
 from hawthorn.strategies import Defense, SettingError
 from hawthorn.strategies.contract import attackers, hostile_count, nearest
+from hawthorn.strategies.defense import refuse_weights
 from hawthorn.strategies.updates import byte_count
 
 from .inner import inner_strategy
@@ -22,6 +23,7 @@ from .kinds import (
     Scalar,
     count_or_part,
     count_or_share,
+    examples,
     function_name,
     number,
     text,
@@ -93,6 +95,12 @@ class Settings:
         Defense().rule,
         text("a defense such as 'nnm | trimmed_mean'", Defense.parse),
         "the defense: `transform | ... | rule`, and after semicolons `scores=...` and `policy=...`",
+    )
+    weighted_by: str = setting(
+        "",
+        text("'examples'", examples, empty=True),
+        "what weighs the clients in the rule: `examples`, the counts they claim, of which none counts more than four "
+        "times their median; empty for nothing",
     )
     inner: str = setting(
         "fedavg",
@@ -177,6 +185,8 @@ class Settings:
                 f"rounds must be a multiple of evaluate-every={self.evaluate_every}, so that the last model is "
                 f"evaluated; got {self.rounds}"
             )
+        if self.weighted_by:
+            refuse_weights(self._written)
         fault = self._fault_with(self._replies)
         if fault:
             raise SettingError(

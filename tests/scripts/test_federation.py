@@ -68,3 +68,9 @@ def test_everybody_hostile_is_no_federation():
     settings = Settings.parse({**CONFIG, "hostile": 6})
     with pytest.raises(SettingError, match="hostile must be below clients=6"):
         Federation.of(settings, settings.recipe)
+
+
+def test_a_simulation_weighs_no_clients_and_says_so():
+    settings = Settings.parse({**CONFIG, "weighted-by": "examples"})
+    with pytest.raises(SettingError, match="write weighted-by=''"):
+        Federation.of(settings, settings.recipe)

@@ -61,6 +61,13 @@ def test_a_memory_budget_changes_nothing_but_where_the_updates_lie(run: Callable
     assert list(spool.iterdir()) == []
 
 
+def test_clients_are_weighed_by_their_examples_where_that_is_asked_for(run: Callable[..., Path]):
+    with Audit.open(run(**{"weighted-by": "examples", "defense": "mean; policy=none"}), create=False) as audit:
+        weights = {one.verdict.weight for one in audit.contributions(1)}
+        assert len(weights) > 1
+        assert max(weights) < 0.8
+
+
 def test_the_same_settings_give_the_same_federation(run: Callable[..., Path]):
     run()
     with Audit.open(run(), create=False) as audit:
