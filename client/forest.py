@@ -21,7 +21,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 from hawthorn.strategies import Defense
-from hawthorn.strategies.contract import ATTACKS, RULES, TRANSFORMS, Call, hostile_count
+from hawthorn.strategies.contract import ATTACKS, RULES, TRANSFORMS, Call, Combination, hostile_count
 from hawthorn.strategies.defense import Outcome
 from hawthorn.strategies.errors import SettingError
 from hawthorn.strategies.geometry import Geometry
@@ -95,7 +95,10 @@ class Layer:
         if self.middle is None:
             combined = mixed.sum(axis=0)
         else:
-            combined = middle(mixed.reshape(len(mixed), -1), self.middle).reshape(mixed.shape[1:])
+            values = mixed.reshape(len(mixed), -1).astype(
+                np.float32
+            )  # as in `rows`: shares of trees tie, or not, alike
+            combined = middle(values, self.middle).reshape(mixed.shape[1:])
         if before is not None:
             combined = combined + self.carried * (before - 1 / classes)
         # a median of probabilities, entry by entry, need not sum to 1
@@ -144,7 +147,8 @@ class Forest:
 
         A geometric rule's weights are the clients' weights in the outcome; what is left of 1 beside them, where a rule
         starts from the round before, is the weight of that round's answers. A coordinate-wise rule takes its order
-        statistic of what the accepted clients, mixed by the defense's transforms, say of each example asked about.
+        statistic of what the accepted clients, mixed by the defense's transforms, say of each example asked about; one
+        that selects clients first, such as `bulyan`, of what those say.
         """
         if outcome.skipped is not None:
             return self
@@ -152,12 +156,15 @@ class Forest:
         trees = tuple(own for own, kept in zip(contributions, accepted, strict=True) if kept)
         call = Call.parse(defense.rule)
         rule = RULES[call.name]
+        f = hostile_count(defense.f, len(accepted))
+        geometry, mixing = _mixed(defense, outcome.geometry.take(accepted), f, outcome.state)
         if rule.geometric:
+            answer = None if rule.asked else rule.function(geometry, f, **dict(call.options))
+            if isinstance(answer, Combination) and answer.statistic is not None:
+                return self._with(Layer(trees, mixing[answer.weights > 0], answer.statistic))
             weights = np.array([verdict.weight for verdict in outcome.verdicts])[accepted]
             carried = 1 - float(weights.sum()) if rule.beside == "center" else 0.0
             return self._with(Layer(trees, weights[None, :], carried=carried))
-        f = hostile_count(defense.f, len(accepted))
-        mixing = _mixing(defense, outcome.geometry.take(accepted), f, outcome.state)
         return self._with(Layer(trees, mixing, rule.function(len(mixing), f, **dict(call.options))))
 
     def _with(self, layer: Layer) -> Forest:
@@ -194,15 +201,17 @@ def refuse_other_attacks(task: Task, calls: Sequence[Call]) -> None:
             )
 
 
-def _mixing(defense: Defense, accepted: Geometry, f: int, state: Mapping[str, Any] | None) -> npt.NDArray[np.float64]:
-    """The mixing matrix `(m, k)` that the defense's transforms made of the k accepted rows, drawing as it drew."""
+def _mixed(
+    defense: Defense, accepted: Geometry, f: int, state: Mapping[str, Any] | None
+) -> tuple[Geometry, npt.NDArray[np.float64]]:
+    """What the defense's transforms made of k accepted rows, drawing as it drew: m rows, and how `(m, k)` of those."""
     rng = np.random.default_rng(state["rounds"] - 1 if state else 0)
     geometry, mixing = accepted.canonical(), np.eye(accepted.n)
     for call in map(Call.parse, defense.before):
         part = TRANSFORMS[call.name]
         step = part.function(geometry, f, **dict(call.options), **({"rng": rng} if part.random else {}))
         geometry, mixing = geometry.mixed(step), step @ mixing
-    return mixing[:, accepted.rank]
+    return geometry, mixing[:, accepted.rank]
 
 
 def _rows(x: Floats) -> Floats:

@@ -186,6 +186,8 @@ RECIPES = [
     "bucketing | geometric_median",
     "centered_clipping",
     "nnm | centered_clipping(tau=0.5)",
+    "mean_around_median",
+    "bulyan",
 ]
 
 
@@ -201,6 +203,15 @@ def test_on_the_reference_every_round_says_what_the_defense_answered(recipe: str
         forest, state = forest.joined(trees, outcome, defense), outcome.state
         updates.append(outcome.update.reshape(-1, 2) + 0.5)
         np.testing.assert_allclose(forest.answers(task.reference), np.mean(updates, axis=0), atol=1e-5)
+
+
+def test_bulyan_after_a_transform_says_what_the_defense_answered_but_for_ties(task: Task) -> None:
+    assert task.reference is not None
+    defense, trees = Defense.parse("nnm | bulyan", f=1), contributions(task, "dirichlet(0.5)", label_flip, seed=0)
+    forest = Forest.of(task)
+    outcome = defense(forest.rows(trees, task.reference))
+    found = forest.joined(trees, outcome, defense).answers(task.reference)
+    assert np.isclose(found, outcome.update.reshape(-1, 2) + 0.5, atol=1e-5).mean() > 0.9
 
 
 def test_without_a_defense_clients_count_by_their_weights() -> None:

@@ -18,7 +18,7 @@ else:
     os.environ["TRITON_INTERPRET"] = "1"  # before Triton is imported, which is when it takes notice
 
 from hawthorn.strategies import Defense
-from hawthorn.strategies.kernels import OrderStatistic, cuda
+from hawthorn.strategies.kernels import NearMedian, OrderStatistic, WeightedMiddle, cuda, middle
 from matrices import CASES, matrix
 from numpy.testing import assert_allclose, assert_array_equal
 
@@ -165,6 +165,19 @@ def test_mixed_rows_are_put_in_order_tile_by_tile(dtype, monkeypatch):
     found, _ = cuda.order_statistic(data, order, OrderStatistic(3, 8), mixing)
     room = 4 * torch.finfo(data.dtype).eps * np.abs(wide).max()
     assert_allclose(found.double().cpu().numpy(), np.sort(mixing @ wide, 0)[3:8].mean(0), rtol=0, atol=room)
+
+
+@pytest.mark.parametrize("statistic", [NearMedian(7), WeightedMiddle((1.0, 2.0, 1.5) * 3, 4.0)])
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float32, torch.float64], ids=str)
+def test_statistics_without_a_kernel_of_their_own_follow_mixing(statistic, dtype):
+    rng = np.random.default_rng(16)
+    data, mixing, order = put(matrix("plain", 16, 9, 300), dtype), rng.uniform(size=(9, 9)), rng.permutation(9)
+    wide = data.double().cpu().numpy()[order]
+    for matrix_or_none, rows in ((None, wide), (mixing, mixing @ wide)):
+        found, _ = cuda.order_statistic(data, order, statistic, matrix_or_none)
+        room = 4 * torch.finfo(dtype).eps * np.abs(rows).max()
+        assert found.dtype == dtype
+        assert_allclose(found.double().cpu().numpy(), middle(rows, statistic), rtol=0, atol=room)
 
 
 def test_rows_are_read_where_they_lie_however_they_lie():

@@ -28,7 +28,7 @@ from hawthorn.strategies import (
     median,
     nnm,
 )
-from hawthorn.strategies.kernels import LostColumnsError, OrderStatistic, cpu
+from hawthorn.strategies.kernels import LostColumnsError, NearMedian, OrderStatistic, WeightedMiddle, cpu
 from matrices import CASES, matrix
 from numpy.testing import assert_allclose, assert_array_equal
 
@@ -213,7 +213,7 @@ def test_every_kernel_agrees_with_the_same_on_one_machine(shards, n, d, dtype):
     assert_array_equal(combined, cpu.combine(rows, order, mixing[0]), strict=True)
     assert combined.flags.writeable
     for statistic, mixed in itertools.product(
-        (OrderStatistic(n // 2, n // 2 + 1), OrderStatistic(0, n)), (None, mixing)
+        (OrderStatistic(n // 2, n // 2 + 1), OrderStatistic(0, n), NearMedian(n // 2 + 1)), (None, mixing)
     ):
         for found, expected in zip(
             kernels.order_statistic(data, order, statistic, mixed),
@@ -221,6 +221,9 @@ def test_every_kernel_agrees_with_the_same_on_one_machine(shards, n, d, dtype):
             strict=True,
         ):
             assert_array_equal(found, expected, strict=True)
+    heavy = WeightedMiddle(tuple(rng.uniform(1, 2, size=n).tolist()), 0.25)
+    found, _ = kernels.order_statistic(data, order, heavy)
+    assert_array_equal(found, cpu.order_statistic(rows, order, heavy, None)[0], strict=True)
 
     chosen = rng.integers(0, d, size=5) if d else np.zeros(0, np.intp)
     assert_array_equal(kernels.columns(data, chosen), cpu.columns(rows, chosen), strict=True)
