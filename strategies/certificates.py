@@ -147,7 +147,22 @@ def caf_kappa(n: int, f: int) -> float:
     return 2 * f / (n - 3 * f) * (1 + math.sqrt(2 * (n - f) / (n - 2 * f))) ** 2
 
 
+def aksel_kappa(n: int, f: int) -> float:
+    """The coefficient of the mean of the k = (n + 1) // 2 rows nearest to the median m of each coordinate.
+
+    Proof: k is at most n - f, so the rows kept are on average no farther from m, in the square, than k of S, and so
+    than (n - f) / k times the mean over S, which is the variance and the square of how far m is from mean_S.
+
+    >>> round(aksel_kappa(10, 2), 3)
+    39.302
+    """
+    k = (n + 1) // 2
+    median = median_kappa(n, f)
+    return (math.sqrt((n - f) / k * (1 + median)) + math.sqrt(median)) ** 2
+
+
 PROVEN: Mapping[str, Coefficient] = {
+    "aksel": aksel_kappa,
     "mda": mda_kappa,
     "smea": smea_kappa,
     "no_regret": tightest_kappa,

@@ -24,7 +24,7 @@ BATCH = 256
 def cge(geometry: Geometry, f: int) -> Floats:
     """The mean of the n - f shortest rows (comparative gradient elimination).
 
-    Source: Gupta, Vaidya, PODC 2020, https://arxiv.org/abs/2003.09675 (their sum, divided by n - f)
+    Source: Gupta, Liu, Vaidya 2020, https://arxiv.org/abs/2008.04699 (their sum, divided by n - f)
 
     >>> cge(np.array([[1.0], [2.0], [-30.0]]), f=1)
     array([1.5])

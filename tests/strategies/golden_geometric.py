@@ -4,6 +4,7 @@ import math
 
 import numpy as np
 from hawthorn.strategies import (
+    aksel,
     caf,
     cge,
     dnc,
@@ -14,6 +15,7 @@ from hawthorn.strategies import (
     median_of_means,
     monna,
     no_regret,
+    residual_reweighting,
     smea,
 )
 
@@ -28,6 +30,19 @@ SYBILS = np.array([[1.0, 0], [1, 0], [0.6, 0.8], [0, -1]])
 DIRECTIONS = np.array([[1.0, 0.0], [3.0, 0.3], [2.0, -0.2], [-9.0, 1.0]])
 
 GOLDEN = [
+    # the median is (2, 0): squared distances 4, 5, 1, 16 + 1, and so on; the mean of the three nearest
+    (
+        "aksel sees rows from the median of each coordinate",
+        aksel,
+        np.array([[0.0, 0], [3, -2], [2, 1], [6, -1], [1, 9]]),
+        {"f": 1},
+        [5 / 3, -1 / 3],
+    ),
+    ("aksel of even n averages half of the rows", aksel, line(0, 1, 2, 90), {"f": 1}, [1.5]),
+    # on the line 1, 2, 3, 4, 5 through the ranks all residuals but the last are 0: that value becomes 5, and weighs 0
+    ("residual reweighting", residual_reweighting, line(4, 1, 90, 2, 3), {"f": 1}, [2.5]),
+    ("residual reweighting of what is all on a line is the mean", residual_reweighting, line(1, 3, 5), {}, [3.0]),
+    ("residual reweighting of two rows is their mean", residual_reweighting, line(1, 9), {}, [5.0]),
     ("cge drops the longest rows, not the farthest", cge, line(-3, 8, 9, 10), {"f": 1}, [14 / 3]),
     ("mda", mda, line(0, 4, 5, 6, 90), {"f": 2}, [5.0]),
     # 0, 1, 4 and 4, 6, 8 are both 4 wide; the sums of squares are 26 and 24

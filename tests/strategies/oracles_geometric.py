@@ -7,7 +7,7 @@ import itertools
 import math
 
 import numpy as np
-from oracles import distances, geometric_median, length, lengths, mean
+from oracles import distances, geometric_median, length, lengths, mean, median
 
 
 def wide(rows):
@@ -170,7 +170,48 @@ def flame(rows, f=0):
     return mean(kept)
 
 
+def aksel(rows, f=0):
+    away = [length(row / 2 - median(rows) / 2) for row in wide(rows)]
+    return mean(wide(rows)[np.argsort(away, kind="stable")[: math.ceil(len(rows) / 2)]])
+
+
+def fitted(column, tuning):
+    """Confidences in the values of one column, and what the repeated median's line says in their place."""
+    n = len(column)
+    if n < 3:
+        return np.ones(n), column
+    middle, ranked = np.median(column), np.argsort(column, kind="stable")
+    y = column[ranked] - middle
+    slope = np.median([np.median([(y[j] - y[i]) / (j - i) for j in range(n) if j != i]) for i in range(n)])
+    line = np.array([slope * (i - (n - 1) / 2) for i in range(n)])
+    design = np.stack([np.ones(n), np.arange(n)], axis=1)
+    leverage = np.diag(design @ np.linalg.inv(design.T @ design) @ design.T)
+    line = np.where(abs(y - line) < 1e-9 * abs(slope), y, line)
+    usual = np.median(abs(y - line))
+    confidence = np.ones(n)
+    for i in range(n):
+        if y[i] != line[i]:
+            e = 25 * (n - 1) / (37 * (n + 4)) * (y[i] - line[i]) / usual if usual else math.inf
+            reach = tuning * math.sqrt(2 / n) * math.sqrt(1 - leverage[i])
+            confidence[i] = min(1.0, reach / abs(e))
+    back = np.argsort(ranked)
+    return confidence[back], line[back] + middle
+
+
+def residual_reweighting(rows, f=0, *, tuning=2.0, least=0.1):
+    rows = np.array(sorted(wide(rows).tolist())).reshape(
+        np.shape(rows)
+    )  # values that tie in a column are in this order
+    found = [fitted(column, tuning) for column in rows.T]
+    weights = sum(confidence * confidence.std() for confidence, _ in found)
+    weights = weights / weights.sum() if weights.any() else np.full(len(rows), 1 / len(rows))
+    kept = [np.where(c < least, line, column) for column, (c, line) in zip(rows.T, found, strict=True)]
+    return np.array([math.fsum(weights * column) for column in kept])
+
+
 RULES = {
+    "aksel": aksel,
+    "residual_reweighting": residual_reweighting,
     "cge": cge,
     "mda": mda,
     "smea": smea,

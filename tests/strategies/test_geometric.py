@@ -12,6 +12,7 @@ from hawthorn.strategies import (
     Geometry,
     SettingError,
     ToleranceError,
+    aksel,
     caf,
     cge,
     dnc,
@@ -21,9 +22,11 @@ from hawthorn.strategies import (
     median_of_means,
     monna,
     no_regret,
+    residual_reweighting,
     smea,
 )
 from hawthorn.strategies.certificates import mda_kappa, smea_kappa, tightest_kappa
+from hawthorn.strategies.columns import Columns
 from hawthorn.strategies.contract import RULES
 from hawthorn.strategies.rules import subsets
 from hawthorn.strategies.rules.cluster import majority
@@ -51,7 +54,7 @@ def test_rules_agree_with_their_definition(name, case, size):
     rows, rule = matrix(case[0], 1, *size, case[1]), RULES[name]
     if name == "dnc" and case[0] in HUGE:
         pytest.skip("seen from the mean, which is far away, an oracle in float64 cannot tell the other rows apart")
-    if name == "median_of_means" and len(np.unique(rows[:, 0])) < len(rows):
+    if name in {"median_of_means", "residual_reweighting"} and len(np.unique(rows[:, 0])) < len(rows):
         pytest.skip("the oracle sorts rows that share their first value in another order")
     f = tolerable(len(rows))
     if not f and case[0].startswith("astronomic"):
@@ -215,11 +218,39 @@ def test_dnc_removes_at_most_what_is_there():
         ("flame(noise=-1)", "noise of at least 0"),
         ("flame(noise='x')", "noise of at least 0"),
         ("median_of_means(groups=0)", "groups of at least 1"),
+        ("residual_reweighting(tuning=0)", "positive finite tuning"),
+        ("residual_reweighting(least=1.5)", "least from 0 to 1"),
     ],
 )
 def test_options_that_no_round_takes_are_refused_when_a_recipe_is_made(recipe, says):
     with pytest.raises(SettingError, match=says):
         Defense(recipe)
+
+
+def test_aksel_keeps_whole_rows_and_says_what_it_needs():
+    rows = matrix("plain", 9)
+    weights = aksel.weights(Geometry.of(rows), f=2, columns=Columns.of(rows))
+    away = oracles.lengths(rows - oracles.median(rows))
+    assert_array_equal(weights > 0, away <= np.median(away))
+    assert set(weights) == {0.0, 1 / 6}
+    with pytest.raises(SettingError, match=r"aksel looks at the columns of the rows: write columns="):
+        aksel.weights(Geometry.of(rows), f=2)
+    outcome = Defense("aksel", f=2, policy="none")(rows)
+    assert_allclose([verdict.weight for verdict in outcome.verdicts], weights)
+
+
+def test_residual_reweighting_weighs_clients_not_values():
+    """A client that is far off in most columns counts little in those where it is like the others, too."""
+    rows = np.random.default_rng(10).normal(size=(11, 400))
+    rows[3, :300] += 50.0
+    rows[:, 399] = 0.0
+    rows[3, 399] = 1.0  # the line says 0 of it in any case
+    rows[:, 398] = np.arange(11.0)
+    found = residual_reweighting(rows, f=2)
+    assert np.abs(found[:300]).max() < 3
+    assert found[399] == 0.0
+    rest = np.delete(np.arange(11.0), 3).mean()
+    assert abs(found[398] - rest) < abs(found[398] - 5.0), "nearer to the mean without it than with it"
 
 
 def test_median_of_means_needs_a_majority_of_groups():
