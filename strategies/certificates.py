@@ -269,7 +269,8 @@ def most_tolerated(defense: Defense, n: int) -> int:
 def tolerates(defense: Defense, n: int, f: int) -> bool:
     """Whether a defense makes an update of n rows, f of which may be hostile."""
     quiet = replace(defense, f=f, scores=(), policy="none")
-    return quiet(np.eye(n)).skipped is None
+    own = np.ones(n) if "trusted" in quiet.asked else None  # how many are borne does not depend on what it is
+    return quiet(np.eye(n), trusted=own).skipped is None
 
 
 def proven_kappa(defense: Defense, n: int, f: int) -> float | None:

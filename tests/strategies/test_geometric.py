@@ -25,7 +25,7 @@ from hawthorn.strategies import (
     residual_reweighting,
     smea,
 )
-from hawthorn.strategies.certificates import mda_kappa, smea_kappa, tightest_kappa
+from hawthorn.strategies.certificates import mda_kappa, most_tolerated, proven_kappa, smea_kappa, tightest_kappa
 from hawthorn.strategies.columns import Columns
 from hawthorn.strategies.contract import RULES
 from hawthorn.strategies.rules import subsets
@@ -162,6 +162,13 @@ def test_smea_bounds_directions_and_looks_at_the_rest(monkeypatch):
 
 def test_many_hostile_rows_cost_mda_its_exactness_in_the_certificate():
     assert mda_kappa(100, subsets.FEW + 1) > 3 * mda_kappa(100, subsets.FEW)
+
+
+def test_what_is_borne_and_proven():
+    assert most_tolerated(Defense("monna"), 10) == 4, "also of a rule that needs a trusted row"
+    assert proven_kappa(Defense("fltrust"), 10, 2) is None
+    assert proven_kappa(Defense("caf"), 6, 2) is None, "from n = 3f down"
+    assert proven_kappa(Defense("caf"), 7, 2) == pytest.approx(4 * (1 + math.sqrt(10 / 3)) ** 2)
 
 
 @pytest.mark.parametrize("rule", [mda, smea, caf, no_regret, dnc], ids=lambda rule: rule.name)
