@@ -577,7 +577,7 @@ def transform(
     return register
 
 
-def score(*, spread: float) -> Callable[[Callable[..., Floats]], Score]:
+def score(*, spread: float) -> Callable[[Callable[..., Any]], Score]:
     """Registers an anomaly score `(geometry, f, history, *, options) -> (n,)`; honest clients differ by `spread`.
 
     It may ask for the same keyword-only arguments as a rule does (see `rule`), for as many of them as it likes.
