@@ -37,7 +37,7 @@ from .past import after_moving, geometry_of, recalled, summed
 from .rows import Rows, saved, weighed
 from .weights import client_weights
 
-DEFAULT_SCORES = ("length", "direction", "distance", "leverage")
+DEFAULT_SCORES = ("length", "agreement", "similarity")
 DEFAULT_TOLERANCE = 0.2
 
 
@@ -96,7 +96,7 @@ class Defense:
     f: int | float = DEFAULT_TOLERANCE
     before: tuple[str, ...] = ()
     scores: tuple[str, ...] = DEFAULT_SCORES
-    policy: str = "fdr"
+    policy: str = "alarm"
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "f", tolerance(self.f))
@@ -203,7 +203,7 @@ class Defense:
         history = History.recalled(state, names, rows.n)
         memory: dict[str, Any] = dict((state or {}).get("memory", {}))
         scores, found = self._scores(geometry, f, history, given, memory)
-        averaged = history.with_round(found)
+        averaged = history.with_round({name: found[name] for name in found if not _remembers(name)})
         decision = self._decision(evidence(averaged, found), f, history, rows.n)
         # random parts draw anew in each round, and the same in a round that is repeated
         rng = np.random.default_rng((state or {}).get("rounds", 0))
@@ -325,6 +325,11 @@ def _sums(
     if sums is None:
         return {}
     return {"sums": {**(state or {}).get("sums", {}), **dict(zip(names, sums, strict=True))}}
+
+
+def _remembers(text: str) -> bool:
+    """Whether a score looks at all the rounds itself, so that its deviations are averages already."""
+    return "memory" in SCORES[Call.parse(text).name].asked
 
 
 def _known(table: Mapping[str, Any], text: str) -> str:

@@ -84,8 +84,14 @@ class History:
 
 
 def evidence(averaged: Mapping[str, Floats], found: Mapping[str, Floats]) -> dict[str, Floats]:
-    """What speaks for or against each client, by score: its deviations on average, or a good part of this round's."""
-    return {name: np.maximum(averaged[name], found[name] * ALONE) for name in found}
+    """What speaks for or against each client, by score: its deviations on average, or a good part of this round's.
+
+    A score that is not `averaged` here looks at the past rounds itself.
+    """
+    return {
+        name: np.maximum(averaged[name], values * ALONE) if name in averaged else np.minimum(values, MOST)
+        for name, values in found.items()
+    }
 
 
 def remembered(

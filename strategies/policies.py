@@ -18,11 +18,13 @@ TAIL = 5.0  # degrees of freedom: honest evidence has heavier tails than normal 
 
 
 def strength(scores: Mapping[str, Floats], f: int) -> Floats:
-    """How far the clients' evidence, summed over the scores, lies above what is usual, `(n,)`, in robust deviations.
+    """How far the clients' evidence, over all scores, lies above what is usual, `(n,)`, in robust deviations.
 
-    Only what speaks against a client is summed: an attack that hides from one score is not excused by it.
+    Only what speaks against a client counts: an attack that hides from one score is not excused by it. The Euclidean
+    norm of that is compared across clients once more, so that scores that say the same thing twice, or one that is
+    noisy in this federation, are taken for what they are.
     """
-    against = sum(np.maximum(values, 0.0) for values in scores.values())
+    against = np.sqrt(sum(np.square(np.maximum(values, 0.0)) for values in scores.values()))
     return deviations(np.asarray(against, dtype=np.float64), f, SPREAD)
 
 
@@ -55,6 +57,20 @@ def none(scores: Mapping[str, Floats], f: int, history: History) -> Decision:
     """Everybody is accepted; scores and p-values are reported."""
     strengths = strength(scores, f)
     return _decision(scores, np.zeros(len(strengths), bool), strengths, 0)
+
+
+@policy
+def alarm(
+    scores: Mapping[str, Floats], f: int, history: History, *, rate: float = 0.05, most: int | None = None
+) -> Decision:
+    """Rejections of clients whose p-value is at most `rate`, and of at most f: an honest one is so rarely rejected.
+
+    >>> alarm({"length": np.array([0.1, 0.2, 0.3, 0.2, 90.0])}, 1).accepted.tolist()
+    [True, True, True, True, False]
+    """
+    bound = number_between("alarm", "a rate between 0 and 1", rate, 0, 1)
+    strengths = strength(scores, f)
+    return _decision(scores, p_values(strengths) <= bound, strengths, _bound("alarm", f, most))
 
 
 @policy

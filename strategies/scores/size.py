@@ -1,12 +1,17 @@
 """Scores of how long a row is and how far it is from its neighbors."""
 
+from collections.abc import Mapping
+from typing import Any
+
 import numpy as np
 
 from ..contract import Floats, score
-from ..evidence import History
+from ..evidence import ALONE, History
 from ..geometry import Geometry
+from ..pairs import averaged
 
 FAINTEST = 1e-12  # ratios to the median below this are one and the same
+MOST = 6.0  # a logarithm counts for no more in an average, so that one accident is forgotten in time
 
 
 def _log_ratio(lengths: Floats) -> Floats:
@@ -18,16 +23,32 @@ def _log_ratio(lengths: Floats) -> Floats:
         return np.log(np.clip(lengths / usual, FAINTEST, 1 / FAINTEST))
 
 
-@score(spread=0.5)
-def length(geometry: Geometry, f: int, history: History) -> Floats:
-    """How much longer or shorter a row is than the median row: the absolute logarithm of the ratio.
+@score(spread=0.12)
+def length(
+    geometry: Geometry,
+    f: int,
+    history: History,
+    *,
+    clients: tuple[str, ...] | None = None,
+    memory: Mapping[str, Any] | None = None,
+) -> tuple[Floats, dict[str, Any] | None]:
+    """How much longer than the median row a client's rows are over the rounds, as a logarithm; shorter counts a third.
 
-    Sees boosted updates (model replacement, noise) and free riders that send next to nothing.
+    Whoever trains on labels or triggers that other clients contradict has more left to learn in every round, and sends
+    longer updates; the noise of a single round averages out. A third of the present round's value counts however good
+    the past, so that one boosted update (model replacement, noise) is seen at once. Sees free riders, who send next to
+    nothing.
 
-    >>> length(Geometry.of(np.array([[1.0], [1.0], [-1.0], [np.e]])), f=1).round(9)
-    array([0., 0., 0., 1.])
+    >>> length(Geometry.of(np.array([[1.0], [1.0], [-1.0], [np.e], [np.exp(-3)]])), f=1).round(9)
+    array([0., 0., 0., 1., 1.])
     """
-    return np.abs(_log_ratio(geometry.norms))
+    now = _log_ratio(geometry.norms)
+    over_rounds, after = averaged(np.clip(now, -MOST, MOST), 1.0, clients, memory)
+    return np.maximum(_one_sided(over_rounds), ALONE * _one_sided(now)), after
+
+
+def _one_sided(ratios: Floats) -> Floats:
+    return np.where(ratios > 0, ratios, -ratios / 3)
 
 
 @score(spread=0.2)
