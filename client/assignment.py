@@ -62,6 +62,7 @@ class Assignment:
     training: Training
     learning_rate_decay: float
     client_momentum: float
+    root_examples: int = 0
 
     @classmethod
     def of(cls, context: Context) -> Assignment:
@@ -80,6 +81,7 @@ class Assignment:
             )
         seed = read(run, "seed", 1)
         hostile = hostile_clients(clients, attackers(run.get("hostile", 0), clients), seed)
+        training, decay = schedule(run)
         return cls(
             client=client,
             clients=clients,
@@ -88,15 +90,10 @@ class Assignment:
             task=task_of(run),
             partition=read(run, "partition", "dirichlet(0.5)"),
             seed=seed,
-            training=Training(
-                epochs=read(run, "local-epochs", 2),
-                steps=read(run, "local-steps", 0),
-                batch_size=read(run, "batch-size", 32),
-                learning_rate=read(run, "learning-rate", 0.1),
-                momentum=read(run, "momentum", 0.0),
-            ),
-            learning_rate_decay=read(run, "learning-rate-decay", 1.0),
+            training=training,
+            learning_rate_decay=decay,
             client_momentum=read(run, "client-momentum", 0.0),
+            root_examples=read(run, "root-examples", 0),
         )
 
     @property
@@ -105,7 +102,7 @@ class Assignment:
 
         Both hold at least one; a lone example serves for both.
         """
-        part = _parts(self.task, self.partition, self.clients, self.seed, self.hostile)[self.client]
+        part = parts(self.task, self.partition, self.clients, self.seed, self.hostile, self.root_examples)[self.client]
         kept = max(1, len(part) // 10)
         training = part[kept:] if len(part) > 1 else part
         return self.task.train[training], self.task.train[part[:kept]]
@@ -161,7 +158,38 @@ def stream(seed: int, client: int, purpose: str, round: int = 0) -> np.random.Ge
     return np.random.default_rng([seed, 3, client, zlib.crc32(purpose.encode()), round])
 
 
+def schedule(run_config: Mapping[str, object]) -> tuple[Training, float]:
+    """How clients train in the first round, and what the learning rate is multiplied by after each."""
+    training = Training(
+        epochs=read(run_config, "local-epochs", 2),
+        steps=read(run_config, "local-steps", 0),
+        batch_size=read(run_config, "batch-size", 32),
+        learning_rate=read(run_config, "learning-rate", 0.1),
+        momentum=read(run_config, "momentum", 0.0),
+    )
+    return training, read(run_config, "learning-rate-decay", 1.0)
+
+
+def held_back(task: Task, count: int, seed: int) -> Indices:
+    """The indices, ascending, of the training examples that the server keeps, which no client has.
+
+    They are drawn uniformly at random, as a server that collects some would have them: not one of each class for sure.
+    Of examples that belong together the server may have some and a client the others. Raises `SettingError` unless
+    some are left.
+    """
+    if not 0 <= count < len(task.train):
+        raise SettingError(
+            f"root-examples must be below the {len(task.train)} training examples of {task.name}, got {count}"
+        )
+    return np.sort(np.random.default_rng([seed, 5]).choice(len(task.train), size=count, replace=False))
+
+
 # All clients of a simulation in one process share the cut; a task is one object per process, so it can be the key.
 @functools.lru_cache(maxsize=16)
-def _parts(task: Task, spec: str, clients: int, seed: int, hostile: tuple[int, ...]) -> tuple[Indices, ...]:
-    return tuple(partition(spec, task.train.y, clients, seed, task.groups, hostile))
+def parts(
+    task: Task, spec: str, clients: int, seed: int, hostile: tuple[int, ...] = (), root_examples: int = 0
+) -> tuple[Indices, ...]:
+    """Each client's training examples, as `partition` splits those that the server does not keep."""
+    left = np.delete(np.arange(len(task.train)), held_back(task, root_examples, seed))
+    groups = None if task.groups is None else task.groups[left]
+    return tuple(left[part] for part in partition(spec, task.train.y[left], clients, seed, groups, hostile))

@@ -1,6 +1,6 @@
-"""What a server needs of a task: the initial model, and an evaluation on examples no client trains on.
+"""What a server needs of a task: the initial model, an evaluation, and an update of its own, on examples no client has.
 
-The settings `model` and `holdout` name these functions; a federation with a model of its own names its own.
+The settings `model`, `holdout` and `root` name these functions; a federation with a model of its own names its own.
 """
 
 from __future__ import annotations
@@ -11,14 +11,15 @@ from flwr.app import ArrayRecord, MetricRecord
 from hawthorn.strategies.contract import attackers
 from hawthorn.strategies.errors import SettingError
 
-from .assignment import read, task_of
+from .assignment import parts, read, task_of
 from .attacks import Recipe, attack_success
 from .metrics import judged
-from .tasks import partition
+from .root import Root
 from .training import arrays_of, load_arrays, logits
 
 RunConfig = Mapping[str, object]
 Evaluation = Callable[[int, ArrayRecord], MetricRecord]
+Trained = Callable[[int, ArrayRecord], ArrayRecord]
 
 
 def initial_arrays(run_config: RunConfig) -> ArrayRecord:
@@ -27,7 +28,9 @@ def initial_arrays(run_config: RunConfig) -> ArrayRecord:
     Raises `SettingError` for what the clients would otherwise stumble over: task, data file, partition, attack.
     """
     task, clients, seed = task_of(run_config), read(run_config, "clients", 10), read(run_config, "seed", 1)
-    partition(read(run_config, "partition", "dirichlet(0.5)"), task.train.y, clients, seed, task.groups)
+    parts(
+        task, read(run_config, "partition", "dirichlet(0.5)"), clients, seed, (), read(run_config, "root-examples", 0)
+    )
     recipe = _recipe(run_config)
     recipe.check(task, clients, attackers(run_config.get("hostile", 0), clients))
     if recipe.colludes:
@@ -54,6 +57,11 @@ def holdout(run_config: RunConfig) -> Evaluation:
         return record
 
     return evaluation
+
+
+def root(run_config: RunConfig) -> Trained:
+    """The server's own training on the `root-examples` that no client has; raises `SettingError` if there are none."""
+    return Root.of(run_config).trained
 
 
 def _recipe(run_config: RunConfig) -> Recipe:

@@ -9,15 +9,18 @@ from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
 
+import numpy as np
 import numpy.typing as npt
 from flwr.app import ArrayRecord, Message, MetricRecord
 from flwr.serverapp import Grid
 from flwr.serverapp.strategy import FedAvg, Strategy
-from hawthorn.client.assignment import stream
-from hawthorn.client.attacks import Knowledge, Recipe, answering, hostile_clients, wanted
+from hawthorn.client.assignment import parts, stream
+from hawthorn.client.attacks import Knowledge, Recipe, hostile_clients, wanted
+from hawthorn.client.attacks.knowledge import Answer
 from hawthorn.client.forest import refuse_other_attacks
 from hawthorn.client.metrics import judged, predictions
-from hawthorn.client.tasks import Task, find_task, partition
+from hawthorn.client.root import Root
+from hawthorn.client.tasks import Task, find_task
 from hawthorn.client.tasks.examples import Floats, Labels
 from hawthorn.client.training import activation_density, arrays_of, load_arrays, logits
 from hawthorn.server.audit import RunAudit
@@ -72,6 +75,7 @@ class Federation:
     task: Task
     recipe: Recipe | None
     hostile: frozenset[int]
+    root: Root | None = None
     audit: RunAudit | None = None
 
     @classmethod
@@ -82,12 +86,13 @@ class Federation:
         if settings.weighted_by:
             raise SettingError("in a simulation all clients weigh the same: write weighted-by=''")
         task = find_task(settings.task, settings.data or None)
-        partition(settings.partition, task.train.y, settings.clients, settings.seed, task.groups)
+        parts(task, settings.partition, settings.clients, settings.seed, (), settings.root_examples)
         recipe = Recipe.parse(settings.attack) if settings.hostile else None
         if recipe:
             check_attack(recipe, task, settings)
         hostile = hostile_clients(settings.clients, settings.hostile, settings.seed)
-        return cls(settings, defense, task, recipe, hostile)
+        root = Root.of(settings.run_config()) if "trusted" in defense.asked else None
+        return cls(settings, defense, task, recipe, hostile, root)
 
     @property
     def run_names(self) -> tuple[str, ...]:
@@ -136,14 +141,21 @@ class Federation:
     def _collusion(self, name: str) -> Collusion:
         """What colluders do together in a run; those that adapt try the defense without its memory of rounds before."""
         recipe = self.recipe or Recipe()
-        defense = answering(self.defense if name == "defended" else plain_mean)
+
+        def defense(knowledge: Knowledge) -> Answer:
+            if name != "defended":
+                return plain_mean
+            assert knowledge.sent is not None
+            # whoever answers the server knows its examples, in the worst case
+            own = self.root and self.root.update(knowledge.round, knowledge.sent.astype(np.float32))
+            return lambda updates: self.defense(updates, trusted=own).update
 
         def collude(honest: Updates, own: Updates, knowledge: Knowledge) -> tuple[Updates, State]:
             if not recipe.active(knowledge.round):
                 return own, knowledge.state
             first = sorted(self.hostile)[knowledge.members[0]]
             rng = stream(self.settings.seed, first, "lie", knowledge.round)
-            return recipe.attacked(own, replace(knowledge, rng=rng, defense=defense), honest)
+            return recipe.attacked(own, replace(knowledge, rng=rng, defense=defense(knowledge)), honest)
 
         return collude
 
@@ -164,7 +176,8 @@ class Federation:
                 self.audit(record)
 
         memory, spool = self.settings.memory or None, self.settings.spool or None
-        return RobustStrategy(plain, self.defense, observers=[observer], memory=memory, spool=spool)
+        trusted = self.root and self.root.trained
+        return RobustStrategy(plain, self.defense, observers=[observer], memory=memory, spool=spool, trusted=trusted)
 
     def judged(self, run: Run, answers: Callable[[Floats], npt.NDArray[Any]]) -> None:
         """Add to a run what a model is worth that gives these answers `(N, C)` to the examples it is asked about."""

@@ -73,7 +73,7 @@ class Network:
         self.sent: Rows | None = self._fleet.initial
         sizes = [entry.numel() for entry in float_entries(self._fleet.model(self._fleet.initial)).values()]
         self.bounds: tuple[int, ...] | None = tuple(np.cumsum([0, *sizes]).tolist())
-        self._rows = np.empty((clients, len(self._fleet.initial)), dtype=np.float32)
+        self._rows = np.empty((clients + 1, len(self._fleet.initial)), dtype=np.float32)
 
     def trained(self, jobs: Sequence[Job]) -> Rows:
         """The clients' updates, good until the next round's."""
@@ -144,12 +144,16 @@ class Woods:
 
 @dataclass(frozen=True)
 class Round:
-    """Who takes part in a round: clients by number, which of them attack in it, and what all of them send."""
+    """Who takes part in a round: clients by number, which of them attack in it, and what all of them send.
+
+    `trusted` `(d,)` is the server's own update, where the defense asks for one.
+    """
 
     number: int
     asked: tuple[int, ...]
     liars: frozenset[int]
     rows: Rows
+    trusted: Rows | None = None
 
     @property
     def lying(self) -> NDArray[np.bool_]:
@@ -165,6 +169,7 @@ class FleetRun:
         self._federation = federation
         self._server = server
         attacked = name in {"undefended", "defended"}
+        self._root = federation.root if name == "defended" else None
         self._recipe = federation.recipe if attacked and federation.recipe else Recipe()
         self._hostile = federation.hostile if attacked else frozenset[int]()
         everyone = range(federation.settings.clients)
@@ -198,14 +203,18 @@ class FleetRun:
         settings = self._federation.settings
         asked = _sampled(self._clients, settings.fraction_train, settings.seed, number)
         liars = self._hostile.intersection(asked) if self._recipe.active(number) else frozenset[int]()
-        rows = self._server.trained([self._job(client, number, client in liars) for client in asked])
+        jobs = [self._job(client, number, client in liars) for client in asked]
+        if self._root is not None:
+            jobs.append(self._root.job(number))
+        trained = self._server.trained(jobs)
+        rows, own = trained[: len(asked)], trained[-1] if self._root else None
         if settings.client_momentum:
             for row, client in enumerate(asked):
                 rows[row] *= 1 - settings.client_momentum
                 if client in self._momentum:
                     rows[row] += settings.client_momentum * self._momentum[client]
                 self._momentum[client] = rows[row].copy()
-        return Round(number, asked, frozenset(liars), rows)
+        return Round(number, asked, frozenset(liars), rows, own)
 
     def _job(self, client: int, number: int, lies: bool) -> Job:
         assignment = self._assignments[client]
@@ -252,7 +261,7 @@ class FleetRun:
         def answer(rows: NDArray[np.float64]) -> NDArray[Any] | None:
             if self.run.name != "defended":
                 return rows.mean(axis=0)
-            return self._judged(rows.astype(np.float32), names).update
+            return self._judged(rows.astype(np.float32), names, round.trusted).update
 
         return answer
 
@@ -265,7 +274,7 @@ class FleetRun:
         if len(kept):
             rows = round.rows if len(kept) == len(finite) else round.rows[kept]
             names = [str(round.asked[row]) for row in kept]
-            outcome = self._judged(rows, names)
+            outcome = self._judged(rows, names, round.trusted)
             self._defended = outcome.state
             if outcome.update is not None:
                 self._server.take(outcome, kept)
@@ -280,11 +289,11 @@ class FleetRun:
             )
         )
 
-    def _judged(self, rows: Rows, names: Sequence[str]) -> Outcome:
+    def _judged(self, rows: Rows, names: Sequence[str], trusted: Rows | None) -> Outcome:
         """What the defense makes of the named clients' rows."""
         server = self._server
         return self._federation.defense(
-            rows, clients=names, state=self._defended, model=server.sent, bounds=server.bounds
+            rows, clients=names, state=self._defended, trusted=trusted, model=server.sent, bounds=server.bounds
         )
 
     def _knowledge(

@@ -19,6 +19,7 @@ from .settings import Settings, function_named
 logger = logging.getLogger(__name__)
 
 Evaluate = Callable[[int, ArrayRecord], MetricRecord | None]
+Train = Callable[[int, ArrayRecord], ArrayRecord | None]
 
 app = ServerApp()
 
@@ -49,6 +50,7 @@ def main(grid: Grid, context: Context) -> None:
             weighted_by=settings.weighted_by,
             memory=settings.memory or None,
             spool=settings.spool or None,
+            trusted=root(settings),
         )
         wait_for_nodes(grid, settings.clients, settings.wait)
         strategy.start(
@@ -78,6 +80,13 @@ def holdout(settings: Settings) -> Evaluate | None:
         return None if round % settings.evaluate_every else evaluate(round, arrays)
 
     return when_due
+
+
+def root(settings: Settings) -> Train | None:
+    """The server's own training that the setting `root` names, where the defense asks for it."""
+    if "trusted" not in settings.recipe.asked:
+        return None
+    return function_named("root", settings.root)(settings.run_config())
 
 
 def audited(evaluate: Evaluate | None, audit: RunAudit | None) -> Evaluate | None:

@@ -32,6 +32,8 @@ from .kinds import (
     writable_directory,
 )
 
+ROOT = "hawthorn.client.provider:root"
+
 
 @dataclass(frozen=True)
 class Setting:
@@ -102,6 +104,12 @@ class Settings:
         "what weighs the clients in the rule: `examples`, the counts they claim, of which none counts more than four "
         "times their median; empty for nothing",
     )
+    root_examples: int = setting(
+        0,
+        whole(least=0),
+        "training examples, drawn at random, that no client gets: the server trains an update of its own on them, for "
+        "defenses that ask for one (`fltrust`)",
+    )
     inner: str = setting(
         "fedavg",
         text("a strategy such as 'fedavg'", inner_strategy),
@@ -136,6 +144,11 @@ class Settings:
         "hawthorn.client.provider:holdout",
         text("a function as 'package.module:function'", function_name, empty=True),
         "function of the run config that gives `evaluate(round, arrays)` on data the server has; empty for none",
+    )
+    root: str = setting(
+        ROOT,
+        text("a function as 'package.module:function'", function_name),
+        "function of the run config that gives `trained(round, arrays)`, the model after the server's own training",
     )
     memory: str = setting(
         "",
@@ -187,6 +200,11 @@ class Settings:
             )
         if self.weighted_by:
             refuse_weights(self._written)
+        if "trusted" in self._written.asked and not self.root_examples and self.root == ROOT:
+            raise SettingError(
+                f"defense={self.defense!r} compares clients with an update of the server's own, for which it needs "
+                "examples: write root-examples=100, or a function of your own as root='package.module:function'"
+            )
         fault = self._fault_with(self._replies)
         if fault:
             raise SettingError(
@@ -247,7 +265,9 @@ class Settings:
         """Why the rule cannot work with so many rows, as it says itself; empty if it can."""
         if rows < 1:
             return "no rows are left"
-        skipped = replace(self._written, f=self._hostile, policy="none")(np.eye(rows)).skipped or ""
+        tried = replace(self._written, f=self._hostile, policy="none")
+        own = np.ones(rows) if "trusted" in tried.asked else None
+        skipped = tried(np.eye(rows), trusted=own).skipped or ""
         return skipped.rpartition(": ")[2]
 
     def run_config(self) -> dict[str, Scalar]:

@@ -27,6 +27,7 @@ COUNTED = (
     "attack",
     "tolerated",
     "defense",
+    "root-examples",
     "local-epochs",
     "local-steps",
     "batch-size",

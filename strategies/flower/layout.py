@@ -95,6 +95,20 @@ class Model:
             arrays[name] = serialized(_fitting(name, place, numbers.reshape(place.shape)))
         return ArrayRecord(arrays)
 
+    def update(self, arrays: Mapping[str, Array]) -> NDArray[Any]:
+        """What a model in this layout differs by from the one sent, `(d,)`; raises `UpdateError` as `lawful` does.
+
+        >>> model = Model.sent(ArrayRecord([np.ones((1, 2), np.float32), np.array(7)]))
+        >>> model.update(ArrayRecord([np.array([[1.0, 3.0]], np.float32), np.array(8)]))
+        array([0., 2.], dtype=float32)
+        """
+        numbers = {name: viewed(array) for name, array in self.lawful(arrays).items()}
+        update = np.empty_like(self.row)
+        for name, place in self.places.items():
+            if place.columns is not None:
+                np.subtract(numbers[name].ravel(), self.row[place.columns], out=update[place.columns])
+        return update
+
     def lawful(self, arrays: Mapping[str, Array]) -> ArrayRecord:
         """A record of `arrays` in this model's order, shapes and dtypes; an array that has them already is kept.
 

@@ -14,6 +14,7 @@ import numpy as np
 from flwr.app import ArrayRecord, ConfigRecord, Message, MetricRecord, RecordDict
 from flwr.serverapp import Grid
 from flwr.serverapp.strategy import Bulyan, Result, Strategy
+from numpy.typing import NDArray
 
 from ..defense import Defense, Outcome, refuse_weights
 from ..errors import AuditError, SettingError, UpdateError
@@ -46,6 +47,9 @@ class RobustStrategy(Strategy):
     disk without room for them is a `SettingError` before a round's messages go out. With `shards`, their columns lie
     with so many workers of the Ray cluster that this process has joined; where one dies with rows that came already,
     the round is skipped, and the next one has other workers.
+    A defense that compares clients with an update of the server's own (`fltrust`) needs `trusted(round, arrays)`: the
+    model after the server's own training, as a client would send it. A round for which it raises, answers None or what
+    does not fit the model is skipped and says so.
 
     >>> from flwr.serverapp.strategy import FedAvg
     >>> strategy = RobustStrategy(FedAvg(fraction_train=0.5), Defense("krum", f=2))
@@ -62,6 +66,7 @@ class RobustStrategy(Strategy):
         memory: int | str | None = None,
         spool: str | None = None,
         shards: int | None = None,
+        trusted: Callable[[int, ArrayRecord], ArrayRecord | None] | None = None,
     ) -> None:
         _check(inner, defense, most_examples)
         check_place(memory, spool, shards)
@@ -75,6 +80,8 @@ class RobustStrategy(Strategy):
         self.memory = None if memory is None else byte_count(memory)
         self.spool = spool
         self.shards = shards
+        _check_trusted(trusted, self.defense)
+        self.trusted = trusted
         self.counted_by = _setting(inner, "weighted_by_key", "num-examples")
         self.state: dict[str, Any] | None = None
         self.last_round: RoundRecord | None = None
@@ -125,7 +132,7 @@ class RobustStrategy(Strategy):
         if self._model is None or self._updates is None:
             raise SettingError("call configure_train before aggregate_train: updates are differences from what it sent")
         admission = Admission(self._model, self._trained, self._updates, self.counted_by)
-        outcome, moved, skipped = self._judged(admission, replies)
+        outcome, moved, skipped = self._judged(server_round, admission, replies)
         arrays, metrics = None, None
         if outcome is not None and moved is not None:
             arrays, metrics, skipped = self._aggregate(server_round, admission, outcome, moved)
@@ -175,22 +182,26 @@ class RobustStrategy(Strategy):
         self._updates = None
 
     def _judged(
-        self, admission: Admission, replies: Iterable[Message]
+        self, server_round: int, admission: Admission, replies: Iterable[Message]
     ) -> tuple[Outcome | None, ArrayRecord | None, str | None]:
         """What the defense makes of the replies' rows, the model it moves to, and why there is none."""
         try:
             admission.updates.clear()
+            own, fault = self._own_update(server_round, admission.model)  # while the clients are at it, too
             for reply in replies:
                 admission.admit(reply)
                 del reply  # the next one must not arrive beside it
             admission.close()
             if not admission.admitted:
                 return None, None, _why_empty(admission)
+            if fault:
+                return None, None, fault
             clients = [str(admitted.node) for admitted in admission.admitted]
             outcome = self.defense(
                 admission.updates,
                 clients=clients,
                 state=self.state,
+                trusted=own,
                 model=admission.model.row,
                 bounds=admission.model.bounds,
                 weights=self._weights(admission.admitted),
@@ -206,6 +217,17 @@ class RobustStrategy(Strategy):
         except UpdateError as error:
             return outcome, None, f"the robust update does not fit the model: {error}"
         return replace(outcome, update=None), moved, None  # the update is as large as the model, and in it by now
+
+    def _own_update(self, server_round: int, model: Model) -> tuple[NDArray[Any] | None, str | None]:
+        """The server's own update `(d,)` where the defense asks for one, or why there is none."""
+        if self.trusted is None:
+            return None, None
+        try:
+            arrays = self.trusted(server_round, model.record)
+            return (None, "the server made no update of its own") if arrays is None else (model.update(arrays), None)
+        except Exception as error:  # the operator's code, or arrays that do not fit
+            logger.exception("the server's own training failed in round %d", server_round)
+            return None, f"the server's own update failed: {type(error).__name__}: {error}"
 
     def _weights(self, admitted: Sequence[Admitted]) -> list[float] | None:
         """How much each client counts in the rule, None where all count alike."""
@@ -272,6 +294,17 @@ def _setting(strategy: Strategy, name: str, default: str) -> str:
             return value
         found = getattr(found, "strategy", None)
     return default
+
+
+def _check_trusted(trusted: object, defense: Defense) -> None:
+    """Raise `SettingError` where the defense asks for an update of the server's own and has none, or the reverse."""
+    if "trusted" in defense.asked and not callable(trusted):
+        raise SettingError(
+            f"{defense} compares clients with an update of the server's own: write trusted=..., a function of the "
+            "round and the arrays sent that gives the arrays after the server's own training"
+        )
+    if trusted is not None and "trusted" not in defense.asked:
+        raise SettingError(f"no part of {str(defense)!r} uses a trusted update: leave trusted out")
 
 
 def _check_weights(weighted_by: object, defense: Defense) -> None:
