@@ -23,7 +23,7 @@ def _log_ratio(lengths: Floats) -> Floats:
         return np.log(np.clip(lengths / usual, FAINTEST, 1 / FAINTEST))
 
 
-@score(spread=0.12)
+@score(spread=0.15)
 def length(
     geometry: Geometry,
     f: int,
@@ -48,7 +48,7 @@ def length(
 
 
 def _one_sided(ratios: Floats) -> Floats:
-    return np.where(ratios > 0, ratios, -ratios / 3)
+    return np.where(ratios > 0, ratios, np.abs(ratios) / 3)
 
 
 @score(spread=0.2)
