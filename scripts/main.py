@@ -11,7 +11,7 @@ from typing import Annotated
 
 import typer
 
-from . import audit, benchmark, calibrate, certify, evaluate, inspect, redteam, simulate
+from . import audit, benchmark, calibrate, certify, evaluate, inspect, redteam, rules, simulate
 
 app = typer.Typer(
     name="hawthorn",
@@ -20,6 +20,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 app.command()(simulate.simulate)
+app.command()(rules.rules)
 app.command()(evaluate.evaluate)
 app.command()(redteam.redteam)
 app.command()(certify.certify)
