@@ -92,7 +92,7 @@ class Defense:
     (array([1., 1.]), [True, True, True, True, False])
     """
 
-    rule: str = "geometric_median"
+    rule: str = "shortened_mean"
     f: int | float = DEFAULT_TOLERANCE
     before: tuple[str, ...] = ()
     scores: tuple[str, ...] = DEFAULT_SCORES

@@ -13,8 +13,8 @@ from scipy import special
 from .contract import Decision, Floats, number_between, policy, whole_number
 from .evidence import History, deviations
 
-SPREAD = 0.8  # the summed evidence of honest clients varies by so much, in its own units, whatever the round
-TAIL = 5.0  # degrees of freedom: honest evidence has heavier tails than normal values, and few clients a rough scale
+SPREAD = 1.5  # the summed evidence of honest clients varies by so much, in its own units, whatever the round
+TAIL = 4.0  # degrees of freedom: honest evidence has heavier tails than normal values, and few clients a rough scale
 
 
 def strength(scores: Mapping[str, Floats], f: int) -> Floats:

@@ -6,6 +6,9 @@ import numpy as np
 
 from ..contract import Floats, number_between, rule, whole_number
 from ..geometry import Geometry
+from ..kernels import WeightedMiddle
+from ..kernels import middle as weighted_middle
+from ..robust import middle, shortened
 from ..weights import heaviest
 
 SMOOTHING = 1e-9  # of the typical distance: how near a row may come before its pull stops growing
@@ -23,6 +26,35 @@ def mean(geometry: Geometry, f: int = 0, *, weights: Floats | None = None) -> Fl
     array([1.5, 3. ])
     """
     return np.full(geometry.n, 1 / geometry.n) if weights is None else weights / math.fsum(weights)
+
+
+@rule(
+    exempt={
+        "translation": "lengths are measured from the origin",
+        "survival": "a row moves it by up to its share of twice the median length, however alike the others are",
+    }
+)
+def shortened_mean(geometry: Geometry, f: int = 0, *, times: float = 2.0, weights: Floats | None = None) -> Floats:
+    """The mean of the rows, of which none counts as more than `times` as long as the median row.
+
+    For defenses whose scores do the judging: as good as the mean where nobody attacks, since honest rows hardly ever
+    are so long, and whatever f rows escape the scores move it by at most f / n of `times` the median length each round.
+    With a majority of honest rows that median is no longer than the longest honest row. With clients' `weights` both
+    are weighted; it bears f hostile clients if the f heaviest hold less than half of the weight.
+
+    >>> shortened_mean(np.array([[1.0], [-2.0], [3.0], [99.0]]), times=2).round(9)
+    array([1.75])
+    """
+    factor = number_between("shortened_mean", "a positive finite number of times", times, 0, math.inf)
+    norms, share = geometry.norms, np.full(geometry.n, 1 / geometry.n)
+    usual = middle(norms)
+    if weights is not None:
+        heaviest("shortened_mean", weights, f)
+        share = weights / math.fsum(weights)
+        half = WeightedMiddle(tuple(weights.tolist()), math.fsum(weights) / 2)
+        usual = float(weighted_middle(norms[:, None], half)[0])
+    with np.errstate(over="ignore"):  # infinitely long is no bound
+        return share * shortened(norms, factor * usual)
 
 
 @rule()

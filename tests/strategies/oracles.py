@@ -144,7 +144,14 @@ def nnm(rows, f):
     return np.array([mean(rows[np.argsort(row, kind="stable")[: len(rows) - f]]) for row in away])
 
 
+def shortened_mean(rows, f=0, *, times=2.0):
+    middle = sorted(lengths(rows))
+    half = middle[(len(middle) - 1) // 2] / 2 + middle[len(middle) // 2] / 2
+    return mean(clip(rows, radius=min(times * half, 1e308)))
+
+
 RULES = {
+    "shortened_mean": shortened_mean,
     "krum": krum,
     "multi_krum": multi_krum,
     "mean": mean,

@@ -18,6 +18,7 @@ from hawthorn.strategies import (
     median,
     multi_krum,
     nnm,
+    shortened_mean,
 )
 from hawthorn.strategies import trimmed_mean as trimmed
 from hawthorn.strategies.contract import RULES, TRANSFORMS
@@ -32,6 +33,8 @@ def line(*values):
 GOLDEN = [
     ("mean", mean, line(1, 2, 6), {}, [3.0]),
     ("mean of columns", mean, np.array([[1.0, 2.0], [3.0, 6.0]]), {}, [2.0, 4.0]),
+    ("a row counts as twice the median length", shortened_mean, line(1, -2, 3, 99), {}, [7 / 4]),
+    ("a row counts as half the median length", shortened_mean, line(1, -2, 3), {"times": 0.5}, [1 / 3]),
     ("median of odd n", median, line(9, 1, 4), {}, [4.0]),
     ("median of even n is the mean of the middle two", median, line(1, 2, 4, 1000), {}, [3.0]),
     ("median of columns", median, np.array([[1.0, 9.0], [5.0, 2.0], [3.0, 4.0]]), {}, [3.0, 4.0]),

@@ -14,6 +14,7 @@ from hawthorn.strategies import (
     krum,
     mean,
     median,
+    shortened_mean,
     trimmed_mean,
 )
 from hawthorn.strategies.contract import RULES
@@ -24,7 +25,7 @@ from hypothesis import strategies as st
 from matrices import CASES, matrix
 from numpy.testing import assert_allclose, assert_array_equal
 
-WEIGHABLE = [mean, median, trimmed_mean, geometric_median]
+WEIGHABLE = [mean, median, trimmed_mean, geometric_median, shortened_mean]
 QUIET = {"scores": (), "policy": "none"}
 
 
@@ -182,7 +183,8 @@ def test_weights_are_known_up_to_a_power_of_two():
 
 @pytest.mark.parametrize("rule", [rule for rule in RULES.values() if rule not in WEIGHABLE], ids=lambda rule: rule.name)
 def test_a_rule_without_weights_names_those_that_have_them(rule):
-    told = f"{rule.name} takes no weights of clients: write one of geometric_median, mean, median, trimmed_mean"
+    names = ", ".join(sorted(rule.name for rule in WEIGHABLE))
+    told = f"{rule.name} takes no weights of clients: write one of {names}"
     with pytest.raises(SettingError, match=told):
         rule(matrix("plain", 94), f=1, weights=np.ones(11))
     with pytest.raises(SettingError, match=told):
