@@ -25,9 +25,8 @@ from .training import Training, arrays_of, float_entries, load_arrays, train
 class Root:
     """The server as a client: examples of its own, and how it trains on them.
 
-    It takes as many steps as a client that has the mean share of the examples, because rules compare lengths too; where
-    its examples are few it sees them more often than a client sees its own. Clients' momentum from round to round and
-    a proximal term are theirs alone.
+    It goes over its examples as often as clients do, and more often where these take more steps on the mean share of
+    the examples, because rules compare lengths too. Momentum from round to round and a proximal term are the clients'.
     """
 
     task: Task
@@ -79,13 +78,14 @@ class Root:
 
 
 def _as_long(training: Training, examples: int, clients: int, own: int) -> Training:
-    """Training on `own` examples for as many steps as clients take, among whom `examples` are split.
+    """Training on `own` examples for as many epochs, and at least as many steps, as clients that share `examples` take.
 
     >>> own = _as_long(Training(epochs=2, batch_size=32), examples=2000, clients=10, own=100)
     >>> own.epochs, own.steps  # clients train on 180 each: twice 6 steps; 100 are seen in 4
     (3, 12)
     """
     mean = examples // clients
-    every = training.epochs * -(-max(1, mean - mean // 10) // training.batch_size)
-    steps = min(every, training.steps or every)
-    return replace(training, epochs=-(-steps // -(-own // training.batch_size)), steps=steps)
+    theirs, once = (-(-max(1, count) // training.batch_size) for count in (mean - mean // 10, own))
+    steps = training.epochs * max(theirs, once)
+    steps = min(steps, training.steps or steps)
+    return replace(training, epochs=-(-steps // once), steps=steps)

@@ -20,6 +20,12 @@ def calibrate(
     tolerated: Annotated[
         str, typer.Option(help="Hostile clients the defense bears, a count or a share.", rich_help_panel=FEDERATIONS)
     ] = "0.2",
+    root_examples: Annotated[
+        int,
+        typer.Option(
+            help="Examples the server trains on itself, for defenses that ask for it.", rich_help_panel=FEDERATIONS
+        ),
+    ] = 0,
     task: Annotated[
         list[str] | None,
         typer.Option(
@@ -123,6 +129,7 @@ def calibrate(
         "local-steps": local_steps,
         "batch-size": batch_size,
         "learning-rate": learning_rate,
+        "root-examples": root_examples,
     }
     plan = Plan(
         values=values,

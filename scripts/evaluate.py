@@ -49,6 +49,12 @@ def evaluate(
     defense: Annotated[
         list[str] | None, typer.Option(help="Recipe. Default: the package's.", rich_help_panel=GRID)
     ] = None,
+    root_examples: Annotated[
+        list[int] | None,
+        typer.Option(
+            help="Examples the server trains on itself, for defenses that ask for it; 0.", rich_help_panel=GRID
+        ),
+    ] = None,
     seeds: Annotated[
         int | None, typer.Option(help="How many seeds, from 1 on; 1.", min=1, rich_help_panel=GRID)
     ] = None,
@@ -125,6 +131,7 @@ def evaluate(
         "tolerated": tolerated,
         "attacks": attacks,
         "defenses": defense,
+        "root-examples": root_examples,
         "seeds": seed or seeds,
         "rounds": rounds,
         "local-epochs": local_epochs,

@@ -26,6 +26,10 @@ def redteam(
             rich_help_panel=HEDGE,
         ),
     ] = "",
+    root_examples: Annotated[
+        int,
+        typer.Option(help="Examples the server trains on itself, for defenses that ask for it.", rich_help_panel=HEDGE),
+    ] = 0,
     wish: Annotated[
         str,
         typer.Option(
@@ -136,6 +140,7 @@ def redteam(
         "local-steps": local_steps,
         "batch-size": batch_size,
         "learning-rate": learning_rate,
+        "root-examples": root_examples,
         "learning-rate-decay": learning_rate_decay,
         "momentum": momentum,
         "client-momentum": client_momentum,

@@ -64,6 +64,10 @@ def simulate(
             rich_help_panel=HEDGE,
         ),
     ] = "",
+    root_examples: Annotated[
+        int,
+        typer.Option(help="Examples the server trains on itself, for defenses that ask for it.", rich_help_panel=HEDGE),
+    ] = 0,
     policy: Annotated[
         str,
         typer.Option(
@@ -130,6 +134,7 @@ def simulate(
             "local-steps": local_steps,
             "batch-size": batch_size,
             "learning-rate": learning_rate,
+            "root-examples": root_examples,
             "tolerated": tolerated or (str(attackers) if attackers else PEACE_TOLERANCE),
             **({"defense": defense} if defense else {}),
         }
