@@ -49,6 +49,14 @@ def combination(part, rows, f, geometry=None):
     return part.combination(geometry or Geometry.of(rows), f=f, **options(part), **given)
 
 
+def scored(part, rows, f=None, **given):
+    """What a score says of rows `(n, d)`, with all that it cannot do without unless that is given."""
+    beside = {name: Geometry.of(np.vstack([rows, row])) for name, row in supplied(part, rows).items()}
+    columns = {"columns": Columns.of(rows)} if "columns" in part.asked else {}
+    f = tolerable(len(rows)) if f is None else f
+    return part(Geometry.of(rows), f=f, **{**options(part), **beside, **columns, **given})
+
+
 def exact_scale(rows):
     """A typical length of the rows, for tolerances."""
     norms = np.linalg.norm(np.asarray(rows, dtype=np.float64), axis=1)
@@ -81,5 +89,6 @@ __all__ = [
     "exact_scale",
     "options",
     "rotation",
+    "scored",
     "supplied",
 ]

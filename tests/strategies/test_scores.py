@@ -1,32 +1,28 @@
-"""Laws of every registered score and policy, and what each score of the first release sees."""
+"""Laws of every registered score and policy, and what the scores that look at one round see."""
 
 import numpy as np
 import pytest
 from hawthorn.strategies import Geometry
+from hawthorn.strategies.evidence import deviations
 from hypothesis import given
 from hypothesis import strategies as st
-from matrices import CASES, matrix, tolerable
+from matrices import CASES, matrix
 from numpy.testing import assert_allclose, assert_array_equal
-from parts import POLICIES, SCORES, every, options, rotation
+from parts import POLICIES, SCORES, every, options, rotation, scored
 
 SEEDS = st.integers(0, 2**32 - 1)
-
-
-def scored(part, rows, f=None):
-    return part(Geometry.of(rows), f=tolerable(len(rows)) if f is None else f, **options(part))
 
 
 @every(SCORES)
 @given(case=st.sampled_from(CASES), n=st.integers(1, 14), d=st.integers(1, 30), seed=SEEDS)
 def test_scores_are_finite_and_one_per_row_whatever_the_rows(part, case, n, d, seed):
     rows = matrix(case[0], seed, n, d, case[1])
-    geometry, before = Geometry.of(rows), Geometry.of(rows)
-    found = part(geometry, f=tolerable(n), **options(part))
+    before = rows.copy()
+    found = scored(part, rows)
     assert found.shape == (n,)
     assert found.dtype == np.float64
     assert np.isfinite(found).all()
-    assert_array_equal(geometry.gram, before.gram)
-    assert_array_equal(geometry.squared_distances, before.squared_distances)
+    assert_array_equal(rows, before)
 
 
 @every(SCORES)
@@ -44,9 +40,9 @@ def test_scores_mean_the_same_at_every_scale(part, factor):
     assert_allclose(scored(part, rows * factor), scored(part, rows), rtol=1e-9, atol=1e-9)
 
 
-@every(SCORES)
-def test_scores_do_not_see_a_rotation(part):
-    rows = matrix("plain", 51)
+@pytest.mark.parametrize("name", [name for name in SCORES if name != "signs"])  # which is of columns
+def test_scores_do_not_see_a_rotation(name):
+    part, rows = SCORES[name], matrix("plain", 51)
     turned = rows @ rotation(np.random.default_rng(52), rows.shape[1])
     assert_allclose(scored(part, turned), scored(part, rows), rtol=1e-7, atol=1e-7)
 
@@ -60,8 +56,36 @@ def test_scores_are_answered_for_every_f(part, f):
 @every(SCORES)
 @pytest.mark.parametrize("n", [1, 2, 3, 9])
 def test_rows_that_agree_are_not_anomalous(part, n):
-    found = scored(part, np.tile([1.0, 2.0, 3.0], (n, 1)), 0)
-    assert_allclose(found, found[0], atol=1e-9)
+    for row in ([1.0, 2.0, 3.0], [-1e30, 1e-30, 0.0], [0.0, 0.0, 0.0]):
+        found = scored(part, np.tile(row, (n, 1)), 0)
+        assert_allclose(found, found[0], atol=1e-9)
+        assert (deviations(found, 0, part.spread) <= 1e-6).all()
+
+
+@every(SCORES)
+@pytest.mark.parametrize("size", [1e8, 1e30, 1e200])
+def test_how_huge_a_row_is_changes_nothing_for_the_others(part, size):
+    rows = matrix("plain", 77, 14, 40)
+    there = np.arange(14) != 5
+    expected = scored(part, rows * np.where(there, 1.0, 1e4)[:, None], 3)[there]
+    assert_allclose(scored(part, rows * np.where(there, 1.0, size)[:, None], 3)[there], expected, rtol=1e-3, atol=1e-3)
+
+
+@every(SCORES)
+def test_scores_mean_the_same_however_many_rows_there_are(part):
+    rng, found = np.random.default_rng(78), []
+    common = rng.normal(size=300)
+    for n in (10, 20, 40, 80):
+        said = []
+        for _ in range(10):
+            rows = common + rng.normal(size=(n, 300))
+            said.append(scored(part, rows, n // 5, **_root(part, rows, common)))
+        found.append(float(np.mean([np.median(values) for values in said])))
+    assert np.ptp(found) < 1.5 * part.spread  # where honest clients differ by one
+
+
+def _root(part, rows, common):
+    return {"trusted": Geometry.of(np.vstack([rows, common]))} if "trusted" in part.asked else {}
 
 
 def round_with(hostile, seed=54, n=15, d=40):
@@ -78,7 +102,17 @@ SEES = {
     "direction": lambda rng, rows, common: -rows[:2],
     "distance": lambda rng, rows, common: rows[:2] + 3 * rng.normal(size=(2, 40)),
     "leverage": lambda rng, rows, common: rows[:2] - 3 * common,  # two that move together
+    "agreement": lambda rng, rows, common: 0.5 * rng.normal(size=(2, 40)) - 0.3 * common,
+    "similarity": lambda rng, rows, common: rows[:1] + 0.05 * rng.normal(size=(2, 40)),
+    "signs": lambda rng, rows, common: np.append(rows[:2, :20], -rows[:2, 20:], axis=1),
+    "layers": lambda rng, rows, common: rows[:2] + np.append(np.zeros((2, 30)), 2 * rng.normal(size=(2, 10)), axis=1),
+    "trust": lambda rng, rows, common: 0.5 * rng.normal(size=(2, 40)) - 0.3 * common,
 }
+NEEDS_A_PAST = {"consistency"}
+
+
+def test_every_score_is_shown_to_see_something():
+    assert set(SEES) | NEEDS_A_PAST == set(SCORES)
 
 
 @pytest.mark.parametrize("name", SEES)
