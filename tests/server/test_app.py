@@ -96,6 +96,8 @@ def test_a_holdout_of_the_operators_own_is_asked(run: Callable[..., Path]):
     [
         ({"rounds": 0}, "rounds must be a whole number of at least 1"),
         ({"nodes": 3}, "3 of clients=5 nodes connected within wait=0 seconds"),
+        ({"defense": "fltrust"}, "write root-examples=100"),
+        ({"defense": "fltrust", "root-examples": 5000}, "below the"),
         ({"task": "digit"}, "did you mean 'digits'?"),
         ({"partition": "dirichlett(1)"}, "dirichlet"),
         ({"hostile": 1, "attack": "sign_flop"}, "did you mean 'sign_flip'?"),
@@ -146,3 +148,21 @@ def own_model(run_config: dict[str, Any]) -> ArrayRecord:
 
 def own_holdout(run_config: dict[str, Any]) -> Callable[[int, ArrayRecord], MetricRecord]:
     return lambda number, arrays: MetricRecord({"rounds-so-far": number})
+
+
+def test_the_server_trains_on_examples_of_its_own(run: Callable[..., Path]):
+    chosen = {"defense": "fltrust; policy=none", "root-examples": 50, "hostile": 3, "attack": "sign_flip"}
+    with Audit.open(run(**chosen), create=False) as audit:
+        for number in (1, 2):
+            weights = [one.verdict.weight for one in audit.contributions(1, number)]
+            assert sum(weight < 0.05 for weight in weights) == 3
+
+
+def test_a_function_of_the_operators_own_trains_in_its_place(run: Callable[..., Path]):
+    with Audit.open(run(defense="fltrust; policy=none", root=f"{__name__}:own_root"), create=False) as audit:
+        assert [found.skipped for found in audit.rounds(1)] == ["the server made no update of its own"] * 2
+
+
+def own_root(run_config: dict[str, Any]) -> Callable[[int, ArrayRecord], None]:
+    assert run_config["root-examples"] == 0
+    return lambda _round, _arrays: None
