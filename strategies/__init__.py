@@ -10,6 +10,7 @@ from .contract import POLICIES, RULES, SCORES, TRANSFORMS
 from .defense import Defense, Outcome, Verdict
 from .errors import AuditError, HawthornError, OptionError, SettingError, ToleranceError, UpdateError
 from .geometry import Geometry
+from .reputation import Standing, paroled, quarantined, released
 from .updates import Updates
 
 if TYPE_CHECKING:
@@ -22,6 +23,10 @@ __all__ = [
     "Verdict",
     "Geometry",
     "Updates",
+    "Standing",
+    "paroled",
+    "quarantined",
+    "released",
     "RobustStrategy",
     "RoundRecord",
     "HawthornError",

@@ -33,7 +33,9 @@ from .errors import OptionError, SettingError, ToleranceError
 from .evidence import History, deviations, evidence, remembered
 from .geometry import Geometry
 from .given import BESIDE, UNMIXED, Given, identities, trial
+from .momentum import decay_of, with_momentum
 from .past import after_moving, geometry_of, recalled, summed
+from .reputation import forgotten, most_rejected, reputation_of, with_reputation
 from .rows import Rows, saved, weighed
 from .weights import client_weights
 
@@ -47,6 +49,7 @@ class Verdict:
 
     `accepted` is the policy's word. `weight` is the client's share in what the rule combined; a coordinate-wise rule
     leaves out values, not clients, so there it is the share the client would have if nothing had been left out.
+    `standing` says if the client is in quarantine or on probation, and since when.
     """
 
     accepted: bool
@@ -54,6 +57,7 @@ class Verdict:
     p_value: float
     scores: dict[str, float]
     reason: str
+    standing: str = ""
 
 
 @dataclass(frozen=True, eq=False)
@@ -63,7 +67,7 @@ class Outcome:
     `update` is None when no update could be made, and `skipped` then says why. `geometry` is of all rows, before any
     transform. `state` is plain data to pass to the next round's call; None where the rows were anonymous. A rule that
     starts from the last round's update (`centered_clipping`) finds it there, an array `(d,)` in memory of its own; with
-    other rules nothing of length d is kept.
+    other rules, and without momentum, nothing of length d is kept.
     """
 
     update: Any
@@ -82,6 +86,9 @@ class Defense:
     rows. Scores and verdicts are made of all rows; transforms and rule then run over the accepted ones, with f
     unchanged, because a rejected client may have been honest. Raises `SettingError` for what does not exist.
 
+    With `momentum`, each client's updates are averaged over its rounds before anything else looks at them; with
+    `reputation="sequential"`, clients that the rounds together speak against go into quarantine.
+
     >>> import numpy as np
     >>> defense = Defense.parse("arc | nnm | trimmed_mean", f=0.2)
     >>> defense == Defense("trimmed_mean", before=("arc", "nnm"), f=0.2)
@@ -97,6 +104,8 @@ class Defense:
     before: tuple[str, ...] = ()
     scores: tuple[str, ...] = DEFAULT_SCORES
     policy: str = "alarm"
+    momentum: float = 0.0
+    reputation: str = "none"
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "f", tolerance(self.f))
@@ -108,6 +117,10 @@ class Defense:
         object.__setattr__(self, "before", tuple(_known(TRANSFORMS, name) for name in self.before))
         object.__setattr__(self, "scores", tuple(_known(SCORES, name) for name in self.scores))
         object.__setattr__(self, "policy", _known(POLICIES, self.policy))
+        object.__setattr__(self, "momentum", decay_of(self.momentum))
+        object.__setattr__(self, "reputation", str(Call.parse(self.reputation)))
+        if reputation_of(self.reputation) is not None and not self.scores:
+            raise SettingError("reputation needs scores; without any, write reputation='none'")
         if not self.scores and Call.parse(self.policy).name != "none":
             raise SettingError(f"policy {self.policy!r} needs scores; without any, write policy='none'")
         _refuse_wrong_values(self)
@@ -126,13 +139,19 @@ class Defense:
         written: dict[str, Any] = {}
         for setting in settings:
             name, equals, value = (part.strip() for part in setting.partition("="))
-            if name not in {"f", "scores", "policy"} or not equals:
-                raise SettingError(f"write f=, scores= or policy= after a semicolon, instead of {setting.strip()!r}")
+            if name not in {"f", "scores", "policy", "momentum", "reputation"} or not equals:
+                raise SettingError(
+                    "write f=, scores=, policy=, momentum= or reputation= after a semicolon, instead of "
+                    f"{setting.strip()!r}"
+                )
             if name in written:
                 raise SettingError(f"{name} is written twice in {text!r}")
             written[name] = value
         if "f" in written:
             written["f"] = _number(written["f"])
+        if "momentum" in written:
+            with contextlib.suppress(ValueError):  # what is no number is refused with the rest of them
+                written["momentum"] = float(written["momentum"])
         if "scores" in written:
             written["scores"] = tuple(name.strip() for name in _split(written["scores"]))
         if f is not None:
@@ -141,7 +160,9 @@ class Defense:
 
     def __str__(self) -> str:
         pipeline = " | ".join((*self.before, self.rule))
-        return f"{pipeline}; f={self.f!r}; scores={', '.join(self.scores)}; policy={self.policy}"
+        text = f"{pipeline}; f={self.f!r}; scores={', '.join(self.scores)}; policy={self.policy}"
+        text += f"; momentum={self.momentum!r}" if self.momentum else ""
+        return text + (f"; reputation={self.reputation}" if self.reputation != "none" else "")
 
     @property
     def asked(self) -> frozenset[str]:
@@ -162,20 +183,24 @@ class Defense:
         model: Any = None,
         bounds: Sequence[int] | None = None,
         weights: Any = None,
+        left_out: int = 0,
     ) -> Outcome:
         """The outcome of a round with updates `(n, d)`: an array, a tensor on any device, `Updates`, or n vectors.
 
         `clients` are the rows' identities, without which nothing is remembered; `state` is the outcome's of the round
         before; `trusted` is an update `(d,)` of the server's own, for recipes that use one. `model` `(d,)` is what was
         sent and `bounds` `(L + 1,)` say where its layers begin and end, for the parts that look at them. `weights`
-        `(n,)` say how much each client counts in the rule, not in scores. Raises `UpdateError` for rows that are not
+        `(n,)` say how much each client counts in the rule, not in scores. `left_out` is how many clients in quarantine
+        were not asked: they count among the f that may be rejected. Raises `UpdateError` for rows that are not
         finite or identities and weights that do not match them; too few rows for the rule, or too much weight with
         f of them: a skipped outcome.
         """
         if weights is not None:
             refuse_weights(self)
         clients = None if clients is None else identities(clients)
-        rows = Rows.of(updates, clients)
+        rows, means = Rows.of(updates, clients), None
+        if self.momentum and clients is not None:
+            rows, means = with_momentum(rows, clients, state, self.momentum)
         if weights is not None and clients is None:
             rows = weighed(rows, weights)
         asked = self.asked
@@ -205,6 +230,11 @@ class Defense:
         scores, found = self._scores(geometry, f, history, given, memory)
         averaged = history.with_round({name: found[name] for name in found if not _remembers(name)})
         decision = self._decision(evidence(averaged, found), f, history, rows.n)
+        test, reputation = reputation_of(self.reputation), None
+        if test is not None and names is not None:
+            most = most_rejected(self.policy, self.f, rows.n, left_out)
+            reputation = with_reputation(test, decision, names, state, most)
+            decision = reputation.decision
         # random parts draw anew in each round, and the same in a round that is repeated
         rng = np.random.default_rng((state or {}).get("rounds", 0))
         update, weights, skipped = self._aggregate(rows, geometry, decision, f, given, more, memory, rng)
@@ -215,9 +245,12 @@ class Defense:
             after |= _center(update, beside["center"]) if "center" in asked else {}
             after |= _sums(state, names, sums)
             after |= after_moving(rows, names, state, update) if "past" in asked else {}
+            after |= {} if means is None else {"momentum": means}
+        if after is not None and reputation is not None:
+            after = forgotten({**after, "reputation": reputation.records}, reputation.entered)
         return Outcome(
             update=update,
-            verdicts=_verdicts(scores, decision, weights, rank),
+            verdicts=_verdicts(scores, decision, weights, rank, reputation.standings if reputation else ("",) * rows.n),
             geometry=geometry.reordered(rank),
             skipped=skipped,
             state=after,
@@ -386,7 +419,7 @@ def _split(text: str) -> list[str]:
 
 
 def _verdicts(
-    scores: Mapping[str, Floats], decision: Decision, weights: Floats, rank: kernels.Order
+    scores: Mapping[str, Floats], decision: Decision, weights: Floats, rank: kernels.Order, standings: Sequence[str]
 ) -> tuple[Verdict, ...]:
     return tuple(
         Verdict(
@@ -395,6 +428,7 @@ def _verdicts(
             p_value=float(decision.p_values[place]),
             scores={name: float(values[place]) for name, values in scores.items()},
             reason=decision.reasons[place],
+            standing=standings[place],
         )
         for place in map(int, rank)
     )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,7 +23,7 @@ def averaged(
     client, or a pair, is averaged over the rounds that it took part in, so partial participation changes nothing.
 
     >>> _, memory = averaged(np.array([1.0, 5.0]), 1.0, ("a", "b"), None)
-    >>> averaged(np.array([2.0, 7.0]), DECAY, ("a", "c"), memory)[0].tolist()
+    >>> averaged(np.array([2.0, 7.0]), DECAY, ("a", "c"), memory)[0].round(3).tolist()
     [1.5, 7.0]
     """
     if clients is None:
@@ -44,3 +44,22 @@ def averaged(
     weights[present] = DECAY * weights[present] + weight
     after = {"clients": names, "sums": sums.tolist(), "weights": weights.tolist()}
     return sums[present] / weights[present], after
+
+
+def without(memory: Any, clients: Sequence[str]) -> Any:
+    """A memory that `averaged` made, without anything of these clients; any other memory as it is.
+
+    >>> _, memory = averaged(np.array([1.0, 5.0]), 1.0, ("a", "b"), None)
+    >>> averaged(np.array([2.0, 7.0]), 1.0, ("a", "b"), without(memory, ["b"]))[0].round(2).tolist()
+    [1.51, 7.0]
+    """
+    if not isinstance(memory, Mapping) or set(cast("Mapping[str, Any]", memory)) != {"clients", "sums", "weights"}:
+        return cast("Any", memory)
+    names: list[str] = list(cast("Mapping[str, Any]", memory)["clients"])
+    gone = np.array([name in clients for name in names], bool)
+    after = {name: np.array(memory[name], dtype=np.float64) for name in ("sums", "weights")}
+    for values in after.values():
+        values[gone] = 0.0
+        if values.ndim == 2:
+            values[:, gone] = 0.0
+    return {"clients": names, **{name: values.tolist() for name, values in after.items()}}
