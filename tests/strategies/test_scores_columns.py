@@ -1,5 +1,7 @@
 """The scores of columns against plain loops, and what only they see."""
 
+import itertools
+
 import numpy as np
 import oracles
 import pytest
@@ -31,7 +33,7 @@ def signs(rows):
 def layers(rows, f, bounds):
     """Layer by layer: the logarithm of a row's distance to its neighbors over the median row's."""
     found = []
-    for first, last in zip(bounds[:-1], bounds[1:], strict=True):
+    for first, last in itertools.pairwise(bounds):
         between = [[oracles.length(row[first:last] - other[first:last]) ** 2 for other in rows] for row in rows]
         if not np.any(between):
             continue
