@@ -11,13 +11,14 @@ NORMAL = 1.4826  # a normal distribution's standard deviation, in median absolut
 
 
 def middle(values: Floats) -> float:
-    """The median of values `(n,)`; of the largest floats too, whose sum overflows.
+    """The median of values `(n,)`; of the largest floats too, whose sum overflows, and of the least, without a half.
 
     >>> middle(np.array([1e308, 1.5e308, 0.0, 1.7e308]))
     1.25e+308
     """
     ordered = np.sort(values)
-    return float(ordered[(len(ordered) - 1) // 2] / 2 + ordered[len(ordered) // 2] / 2)
+    low, high = float(ordered[(len(ordered) - 1) // 2]), float(ordered[len(ordered) // 2])
+    return (low + high) / 2 if max(-low, high) < 1.0 else low / 2 + high / 2
 
 
 def from_median(values: Floats) -> Floats:

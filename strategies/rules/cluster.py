@@ -11,6 +11,7 @@ from scipy.spatial.distance import squareform
 from ..contract import Combination, Floats, number_between, rule, whole_number
 from ..errors import ToleranceError
 from ..geometry import Geometry, Order
+from ..robust import middle, shortened
 from .center import geometric_median
 
 NOISE = "noise is added"
@@ -60,12 +61,9 @@ def flame(
     array([1.833, 0.017])
     """
     factor = noise if noise == 0 else number_between("flame", "a noise of at least 0", noise, 0, math.inf)
-    norms = geometry.norms
-    usual = float(np.median(norms / 2)) * 2  # the mean of two largest floats would overflow
-    weights = majority(geometry.cosine_distances) * np.divide(
-        usual, norms, out=np.ones_like(norms), where=norms > usual
-    )
-    return Combination(weights / np.count_nonzero(weights), noise=factor * usual)
+    usual, admitted = middle(geometry.norms), majority(geometry.cosine_distances)
+    weights = np.where(admitted, shortened(geometry.norms, usual), 0.0) / np.count_nonzero(admitted)
+    return Combination(weights, noise=factor * usual)
 
 
 @rule(exempt={"columns": GROUPS, "sign": GROUPS, "rotation": GROUPS})

@@ -37,7 +37,7 @@ def rlr(columns: Columns, f: int, *, theta: int | None = None) -> Floats:
         raise ToleranceError(f"rlr with theta={least} reverses every coordinate of {columns.n} rows: write less")
     found = np.empty(columns.d)
     for start, stop, tile in columns.tiles():
-        with np.errstate(over="ignore"):
+        with np.errstate(over="ignore", invalid="ignore"):  # of what is infinite, too, made again below
             mean: Floats = tile.sum(axis=0) / columns.n
         mean = np.where(np.isfinite(mean), mean, (tile / columns.n).sum(axis=0))
         found[start:stop] = np.where(np.abs(np.sign(tile).sum(axis=0)) < least, -mean, mean)

@@ -11,9 +11,9 @@ import oracles
 import pytest
 import torch
 from hawthorn.scripts.catalogue import LAWS as TOLD
-from hawthorn.strategies import Defense, Geometry, flame, foolsgold, geometric_median, krum, multi_krum
+from hawthorn.strategies import Defense, Geometry, flame, foolsgold, geometric_median, krum, multi_krum, rlr
 from numpy.testing import assert_allclose
-from parts import LAWS
+from parts import LAWS, RULES, apply, every
 
 HERE = Path(__file__).parent
 TESTS = {
@@ -244,3 +244,20 @@ def test_mixing_makes_no_copy_of_the_updates(recipe):
     _, peak = tracemalloc.get_traced_memory()
     tracemalloc.stop()
     assert peak < rows.nbytes / 2, "n (n - f) d values would be 18 times the updates"
+
+
+@every(RULES)
+@pytest.mark.parametrize("n", [7, 8, 12])
+def test_rows_of_the_least_numbers_there_are_have_an_update(part, n):
+    """A half of them is zero, so that a median length made of halves leaves nobody among the usual rows."""
+    for seed in range(5):
+        rows = np.random.default_rng(seed).integers(-1, 2, size=(n, 3)) * np.finfo(np.float64).smallest_subnormal
+        found = apply(part, rows, 1)
+        assert np.isfinite(found).all()
+        assert np.abs(found).max() <= 2 * np.abs(rows).max()
+
+
+def test_rlr_of_numbers_as_large_as_there_are_is_their_mean():
+    largest = np.finfo(np.float64).max
+    rows = np.resize([largest, -largest], 17)[:, None]
+    assert_allclose(rlr(rows, f=1, theta=1), largest / 17, rtol=1e-12)
