@@ -114,6 +114,8 @@ class Woods:
             raise SettingError(
                 f"{rule.name} reads the columns of updates, which trees do not have: choose another rule"
             )
+        if defense.momentum:
+            raise SettingError("momentum averages updates, which trees are not: write the defense without it")
         self._task = task
         self._defense = defense
         self._forest = Forest.of(task)
@@ -248,7 +250,8 @@ class FleetRun:
         else:
             knowledge = self._knowledge(round.number, liars, defense=self._answer(round))
             others = tuple(client for client in round.asked if client not in round.liars)
-            knowledge = replace(knowledge, own=own, others=others)
+            trusted = None if round.trusted is None else round.trusted.astype(np.float64)
+            knowledge = replace(knowledge, own=own, others=others, trusted=trusted)
             lies, self._learned = self._recipe.attacked(own, knowledge, honest)
         with np.errstate(over="ignore"):  # a lie longer than float32 can hold is sent as infinity
             rows[lying] = lies.astype(np.float32)

@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from ..defense import Defense, Outcome, refuse_weights
 from ..errors import AuditError, SettingError, UpdateError
 from ..kernels import LostColumnsError
+from ..reputation import most_rejected, quarantined, unasked
 from ..updates import Updates, byte_count, check_place
 from ..weights import client_weights
 from .admission import Admission, Admitted
@@ -70,6 +71,8 @@ class RobustStrategy(Strategy):
     ) -> None:
         _check(inner, defense, most_examples)
         check_place(memory, spool, shards)
+        if shards is not None and defense is not None and defense.momentum:
+            raise SettingError("momentum remembers clients' updates in this process: leave out momentum, or shards")
         self.inner = inner
         self.defense = Defense() if defense is None else defense
         self.observers = tuple(observers)
@@ -87,6 +90,7 @@ class RobustStrategy(Strategy):
         self.last_round: RoundRecord | None = None
         self._model: Model | None = None
         self._trained: list[Message] = []
+        self._left_out: frozenset[str] = frozenset()
         self._evaluated: list[Message] = []
         self._started = 0.0
         self._updates: Updates | None = None
@@ -118,12 +122,16 @@ class RobustStrategy(Strategy):
     ) -> Iterable[Message]:
         """The wrapped strategy's messages; what was sent to whom is remembered, and there is room for the updates.
 
+        Clients in quarantine are not asked, up to as many as may be rejected, until the last round of their term.
         Raises `SettingError` for a model that cannot be aggregated, and where there is no room.
         """
         self._started = time.perf_counter()
         self._model = Model.sent(arrays)
         # a list, as grids walk it twice; they fill in the message ids as they send
-        self._trained = list(self.inner.configure_train(server_round, arrays, config, grid))
+        sampled = list(self.inner.configure_train(server_round, arrays, config, grid))
+        most = most_rejected(self.defense.policy, self.defense.f, len(sampled))
+        self._left_out = unasked(self.state, [str(message.metadata.dst_node_id) for message in sampled], most)
+        self._trained = [one for one in sampled if str(one.metadata.dst_node_id) not in self._left_out]
         self._make_room(len(self._trained), self._model)
         return self._trained
 
@@ -144,6 +152,7 @@ class RobustStrategy(Strategy):
             skipped=skipped,
             geometry=outcome.geometry if outcome else None,
             seconds=time.perf_counter() - self._started,
+            quarantined={int(name): standing for name, standing in quarantined(self.state).items()},
         )
         self._tell(self.last_round)
         return self._model.record if arrays is None else arrays, metrics
@@ -158,12 +167,13 @@ class RobustStrategy(Strategy):
     def aggregate_evaluate(self, server_round: int, replies: Iterable[Message]) -> MetricRecord | None:
         """The wrapped strategy's aggregate of the well-formed replies, None without any.
 
-        A client whose update of this round was refused or rejected is not listened to here either.
+        A client in quarantine, or whose update of this round was refused or rejected, is not listened to here either.
         """
         distrusted: set[int] = set()
         if self.last_round is not None and self.last_round.round == server_round:
             accepted = {node for node, verdict in self.last_round.verdicts.items() if verdict.accepted}
             distrusted = {message.metadata.dst_node_id for message in self._trained} - accepted
+            distrusted |= set(self.last_round.quarantined)
         clean = well_formed(replies, self._evaluated, distrusted, self.counted_by, self.most_examples)
         return self.inner.aggregate_evaluate(server_round, clean) if clean else None
 
@@ -205,6 +215,7 @@ class RobustStrategy(Strategy):
                 model=admission.model.row,
                 bounds=admission.model.bounds,
                 weights=self._weights(admission.admitted),
+                left_out=len(self._left_out),
             )
         except LostColumnsError as error:  # nothing more is to be had of this round
             self._give_up_room()
