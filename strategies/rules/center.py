@@ -42,6 +42,9 @@ def shortened_mean(geometry: Geometry, f: int = 0, *, times: float = 2.0, weight
     With a majority of honest rows that median is no longer than the longest honest row. With clients' `weights` both
     are weighted; it bears f hostile clients if the f heaviest hold less than half of the weight.
 
+    Source of the idea, with a bound that is set by hand: Sun, Kairouz, Suresh, McMahan 2019,
+    https://arxiv.org/abs/1911.07963
+
     >>> shortened_mean(np.array([[1.0], [-2.0], [3.0], [99.0]]), times=2).round(9)
     array([1.75])
     """
