@@ -16,7 +16,6 @@ from flwr.serverapp import Grid
 from flwr.serverapp.strategy import FedAvg, Strategy
 from hawthorn.client.assignment import parts, stream
 from hawthorn.client.attacks import Knowledge, Recipe, hostile_clients, wanted
-from hawthorn.client.attacks.knowledge import Answer
 from hawthorn.client.forest import refuse_other_attacks
 from hawthorn.client.metrics import judged, predictions
 from hawthorn.client.root import Root
@@ -142,20 +141,24 @@ class Federation:
         """What colluders do together in a run; those that adapt try the defense without its memory of rounds before."""
         recipe = self.recipe or Recipe()
 
-        def defense(knowledge: Knowledge) -> Answer:
+        def knowing(knowledge: Knowledge) -> Knowledge:
+            """What they know of the server: its defense and, in the worst case, its examples."""
             if name != "defended":
-                return plain_mean
+                return replace(knowledge, defense=plain_mean)
             assert knowledge.sent is not None
-            # whoever answers the server knows its examples, in the worst case
             own = self.root and self.root.update(knowledge.round, knowledge.sent.astype(np.float32))
-            return lambda updates: self.defense(updates, trusted=own).update
+            return replace(
+                knowledge,
+                defense=lambda updates: self.defense(updates, trusted=own).update,
+                trusted=None if own is None else own.astype(np.float64),
+            )
 
         def collude(honest: Updates, own: Updates, knowledge: Knowledge) -> tuple[Updates, State]:
             if not recipe.active(knowledge.round):
                 return own, knowledge.state
             first = sorted(self.hostile)[knowledge.members[0]]
             rng = stream(self.settings.seed, first, "lie", knowledge.round)
-            return recipe.attacked(own, replace(knowledge, rng=rng, defense=defense(knowledge)), honest)
+            return recipe.attacked(own, replace(knowing(knowledge), rng=rng), honest)
 
         return collude
 

@@ -33,7 +33,7 @@ from .given import ASKED, BESIDE, Given, asked, generator, identities, of_call, 
 from .rows import Rows, weighed
 
 KNOWLEDGE = frozenset(  # what an attack may ask to be told; see client/attacks/knowledge.py
-    {"rng", "round", "clients", "hostile", "members", "others", "sent", "moved", "own", "defense", "state"}
+    {"rng", "round", "clients", "hostile", "members", "others", "sent", "moved", "own", "defense", "trusted", "state"}
 )
 RESERVED = frozenset({"history", "bounds"}) | ASKED | KNOWLEDGE  # the caller supplies these; never options of a recipe
 

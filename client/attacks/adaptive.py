@@ -13,22 +13,32 @@ from .knowledge import Answer, answering
 
 Updates = npt.NDArray[np.float64]
 Row = npt.NDArray[np.float64]
-FAMILIES = ("ipm", "alie")
+FAMILIES = ("ipm", "alie", "unseen")
 LEAST = 0.05  # the smallest factor tried
 GOLDEN = (5**0.5 - 1) / 2
 
 
 @attack
 def optimized(
-    honest: Updates, f: int, *, family: str = "alie", most: float = 10.0, steps: int = 24, defense: Any = None
+    honest: Updates,
+    f: int,
+    *,
+    family: str = "alie",
+    most: float = 10.0,
+    steps: int = 24,
+    defense: Any = None,
+    own: Updates | None = None,
+    trusted: Row | None = None,
 ) -> Updates:
     """f times the honest mean plus the factor times a direction, the factor that takes the defense's answer farthest.
 
     `family` "ipm" goes along the honest mean (a factor of -1 - epsilon is ipm(epsilon)), "alie" along the standard
-    deviations (a factor of -z is alie(z)). `defense`, a `Defense` or a function from updates `(n, d)` to `(d,)`, sees
-    the honest rows first; what counts is the distance from its answer to the honest mean, and an answer of None leaves
-    the model, so it counts as zeros. Both signs are tried, from 0.05 to `most`, at half of the `steps`; the other half
-    closes in on the best by golden sections.
+    deviations (a factor of -z is alie(z)), "unseen" along what the honest mean has besides the direction of `trusted`,
+    the server's own update, so that whoever compares with that one sees no difference; where there is none, the mean of
+    what the hostile trained themselves (`own`) stands for it. `defense`, a `Defense` or a function from updates
+    `(n, d)` to `(d,)`, sees the honest rows first; what counts is the distance from its answer to the honest mean, and
+    an answer of None leaves the model, so it counts as zeros. Both signs are tried, from 0.05 to `most`, at half of the
+    `steps`; the other half closes in on the best by golden sections.
 
     Allouah et al., AISTATS 2023, https://arxiv.org/abs/2302.01772 (a line search for ALIE and for the inner product)
 
@@ -43,7 +53,11 @@ def optimized(
         )
     most = number_between("optimized", f"most above {LEAST}", most, LEAST, np.inf)
     mean = honest.mean(axis=0)
-    direction = mean if family == "ipm" else honest.std(axis=0)
+    direction = honest.std(axis=0) if family == "alie" else mean
+    if family == "unseen":
+        direction = _besides(
+            mean, trusted if trusted is not None else own.mean(axis=0) if own is not None else honest[0]
+        )
     if f == 0 or not direction.any():
         return np.tile(mean, (f, 1))
 
@@ -53,6 +67,16 @@ def optimized(
         return _damage(answer, honest, mean, np.tile(mean + factor * direction, (f, 1)))
 
     return np.tile(mean + _best(damage, most, whole_number("optimized", "steps", steps)) * direction, (f, 1))
+
+
+def _besides(row: Row, seen: Row) -> Row:
+    """What a row has at a right angle to another.
+
+    >>> _besides(np.array([3.0, 4.0]), np.array([0.0, 2.0]))
+    array([3., 0.])
+    """
+    square = float(seen @ seen)
+    return row - (row @ seen / square) * seen if square > 0 else row
 
 
 def _damage(answer: Answer, honest: Updates, mean: Row, lies: Updates) -> float:

@@ -23,7 +23,8 @@ class Knowledge:
     hostile, from 0, and `others` the numbers of the honest clients whose updates are seen, in the order of the rows.
     `sent` `(d,)` is the model they were sent and `moved` `(d,)` how it moved in the round before, None in the first.
     `own` `(f, d)` are their own updates. `defense` answers what the server would make of a round; `answering` makes one
-    of a `Defense`. `state` is what the colluders remember of the rounds before.
+    of a `Defense`. `trusted` `(d,)` is the server's own update, where it makes one: at worst they know its examples.
+    `state` is what the colluders remember of the rounds before.
     """
 
     rng: np.random.Generator = field(default_factory=lambda: np.random.default_rng(0))
@@ -36,6 +37,7 @@ class Knowledge:
     moved: Updates | None = None
     own: Updates | None = None
     defense: Answer | None = None
+    trusted: Updates | None = None
     state: Mapping[str, Any] | None = None
 
 

@@ -265,3 +265,19 @@ def test_a_round_that_is_skipped_leaves_the_model_which_is_harm_too() -> None:
 def test_a_defense_as_text_is_told_how_to_be_written() -> None:
     with pytest.raises(SettingError, match=r"Defense\.parse\('krum', f=\.\.\.\)"):
         optimized(np.ones((4, 2)) + np.eye(4, 2), 1, defense="krum")
+
+
+def test_what_the_server_does_not_see_is_what_they_turn_around():
+    rng = np.random.default_rng(3)
+    trusted = np.eye(6)[0]
+    honest = rng.normal(1.0, 0.2, (5, 6))
+    mean = honest.mean(axis=0)
+
+    def answer(rows: np.ndarray) -> np.ndarray:
+        return rows.mean(axis=0)
+
+    rows = ATTACKS["optimized"](honest, f=2, family="unseen", defense=answer, trusted=trusted)
+    np.testing.assert_allclose(rows[:, 0], mean[0])  # as much of the server's direction as honest clients have
+    assert np.abs(rows[:, 1:] - mean[1:]).min() > 1
+    guessed = ATTACKS["optimized"](honest, f=2, family="unseen", defense=answer, own=np.tile(trusted, (2, 1)))
+    np.testing.assert_array_equal(guessed, rows)
