@@ -12,7 +12,7 @@ from ..pairs import averaged
 from ..rules.trust import trusted_row
 
 
-@score(spread=0.05)
+@score(spread=0.1)
 def trust(
     geometry: Geometry,
     f: int,
