@@ -147,11 +147,12 @@ class Federation:
                 return replace(knowledge, defense=plain_mean)
             assert knowledge.sent is not None
             own = self.root and self.root.update(knowledge.round, knowledge.sent.astype(np.float32))
-            return replace(
-                knowledge,
-                defense=lambda updates: self.defense(updates, trusted=own).update,
-                trusted=None if own is None else own.astype(np.float64),
-            )
+            trusted = None if own is None else own.astype(np.float64)
+
+            def answer(updates: Updates) -> Updates | None:
+                return self.defense(updates, trusted=own).update
+
+            return replace(knowledge, defense=answer, trusted=trusted)
 
         def collude(honest: Updates, own: Updates, knowledge: Knowledge) -> tuple[Updates, State]:
             if not recipe.active(knowledge.round):
