@@ -227,7 +227,7 @@ class Settings:
         """
         if "policy" in self._fields or self._room >= self._hostile:
             return self._written
-        return replace(self._written, policy=f"fdr(most={self._room})" if self._room else "none")
+        return replace(self._written, policy=f"{Defense().policy}(most={self._room})" if self._room else "none")
 
     @property
     def remark(self) -> str:

@@ -98,7 +98,7 @@ OPTIONS: Mapping[str, Mapping[str, Domain]] = {
     "min_sum": {"direction": Choice(("unit", "std", "sign", "own"))},
     "fang": {"against": Choice(("krum", "trimmed_mean", "median")), "b": Factor(1.1, 10)},
     "mimic": {"warmup": Choice((1, 3, 10))},
-    "optimized": {"family": Choice(("ipm", "alie")), "most": Factor(1, 30)},
+    "optimized": {"family": Choice(("ipm", "alie", "unseen")), "most": Factor(1, 30)},
     "jitter": {"share": Factor(0.01, 2)},
 }
 OWN = Choice(("own",))

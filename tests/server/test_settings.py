@@ -163,12 +163,12 @@ def test_a_function_that_is_not_there_is_explained(path: str, words: str):
 
 def test_no_more_are_rejected_than_the_rule_can_spare_and_the_operator_is_told():
     cramped = Settings.parse({"clients": 10, "tolerated": 3, "defense": "krum"})
-    assert cramped.recipe.policy == "fdr(most=1)"
+    assert cramped.recipe.policy == "alarm(most=1)"
     assert "at most 1 of 3 are rejected" in cramped.remark
     assert "more clients or a smaller tolerated" in cramped.remark
     alone = Settings.parse({"clients": 9, "tolerated": 3, "defense": "krum"})
     assert (alone.recipe.policy, alone.remark.startswith("nobody is rejected")) == ("none", True)
     roomy = Settings.parse({"clients": 12, "tolerated": 3, "defense": "krum"})
-    assert (roomy.recipe.policy, roomy.remark) == ("fdr", "")
+    assert (roomy.recipe.policy, roomy.remark) == ("alarm", "")
     asked = Settings.parse({"clients": 10, "tolerated": 3, "defense": "krum; policy=threshold"})
     assert (asked.recipe.policy, asked.remark) == ("threshold", "")
