@@ -196,13 +196,15 @@ def write_csv(where: str, run: int, contributions: Sequence[Contribution]) -> No
     names = score_names(contributions)
     with opened_text(where) as file:
         writer = csv.writer(file)
-        writer.writerow(["run", "round", "client", "admitted", "accepted", "weight", "p_value", *names, "reason"])
+        writer.writerow(
+            ["run", "round", "client", "admitted", "accepted", "weight", "p_value", *names, "standing", "reason"]
+        )
         for one in contributions:
             verdict = one.verdict
             scores = [verdict.scores.get(name, "") for name in names]
             numbers = [verdict.weight, "" if math.isnan(verdict.p_value) else verdict.p_value]
             row = [run, one.round, one.client, one.admitted, verdict.accepted, *numbers, *scores]
-            writer.writerow([*row, printable(verdict.reason)])
+            writer.writerow([*row, verdict.standing, printable(verdict.reason)])
 
 
 def write_json(where: str, content: object) -> None:

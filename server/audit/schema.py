@@ -67,6 +67,7 @@ verdicts = Table(
     Column("p_value", Float),
     Column("scores", JSON, nullable=False),
     Column("reason", Text, nullable=False),
+    Column("standing", Text, nullable=False, server_default=""),  # in quarantine or on probation; empty for neither
     ForeignKeyConstraint(["run", "round"], ["rounds.run", "rounds.round"]),
 )
 

@@ -113,7 +113,10 @@ class Audit:
         the run does not have.
         """
         table = schema.verdicts.c
-        query = select(schema.verdicts).where(table.run == run).order_by(table.round, table.position)
+        with _explained("cannot read the audit"), self._engine.connect() as connection:
+            there = _columns(connection, "verdicts")  # an audit that only is read stays without those it lacks
+        columns = (column for column in table if column.name in there)
+        query = select(*columns).where(table.run == run).order_by(table.round, table.position)
         if round is not None:
             self._row_of_round(run, round)
             query = query.where(table.round == round)
@@ -198,12 +201,18 @@ def _make_durable(connection: Any, _: object) -> None:
 
 
 def _create_tables(engine: Engine) -> None:
-    """Make the tables that are not there yet."""
+    """Make the tables that are not there yet, and the column that audits lack that know no standing of clients."""
     with engine.connect() as connection:
         if engine.dialect.name == "sqlite":
             connection.exec_driver_sql("BEGIN IMMEDIATE")  # runs that start together must not both see no tables
         schema.metadata.create_all(connection)
+        if "standing" not in _columns(connection, "verdicts"):
+            connection.exec_driver_sql("ALTER TABLE verdicts ADD COLUMN standing TEXT DEFAULT '' NOT NULL")
         connection.commit()
+
+
+def _columns(connection: Connection, table: str) -> set[str]:
+    return {column["name"] for column in inspect(connection).get_columns(table)}
 
 
 @contextmanager
@@ -252,6 +261,7 @@ def _verdict_values(run: int, record: RoundRecord) -> list[dict[str, object]]:
             "p_value": None if math.isnan(verdict.p_value) else float(verdict.p_value),
             "scores": schema.plain_numbers(verdict.scores),
             "reason": verdict.reason,
+            "standing": verdict.standing,
         }
         for position, (client, is_admitted, verdict) in enumerate(admitted + refused)
     ]
@@ -260,7 +270,7 @@ def _verdict_values(run: int, record: RoundRecord) -> list[dict[str, object]]:
 def _contribution(row: RowMapping) -> Contribution:
     scores = {name: float(value) for name, value in row["scores"].items()}
     p_value = math.nan if row["p_value"] is None else row["p_value"]
-    verdict = Verdict(row["accepted"], row["weight"], p_value, scores, row["reason"])
+    verdict = Verdict(row["accepted"], row["weight"], p_value, scores, row["reason"], row.get("standing", ""))
     return Contribution(row["round"], row["client"], row["admitted"], verdict)
 
 

@@ -57,7 +57,7 @@ def test_a_defended_run_is_the_one_that_flowers_messages_make(settings: dict[str
     else:  # logistic regression has no activations
         assert fleet.activation_density is grid.activation_density is None
     # not direction: which row it is measured from can hang on the last digit, where colluders send one row twice
-    for score in ("length", "distance"):
+    for score in ("length", "agreement"):
         found, expected = ([record.verdicts[0].scores[score] for record in run.records] for run in (fleet, grid))
         np.testing.assert_allclose(found, expected, rtol=0.03, atol=1e-3)
     if fleet.attack_success[0] is not None:

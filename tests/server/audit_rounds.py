@@ -23,7 +23,7 @@ def record_of(number: int, *, clients: int = 6) -> RoundRecord:
 def strange_record(number: int) -> RoundRecord:
     """A skipped round: no geometry, numbers JSON has no name for, words to drive a terminal, one client twice."""
     scores = {"distance": math.inf, "direction": -math.inf, "leverage": 1e-300}
-    verdict = Verdict(False, 0.0, math.nan, scores, "\x1b[2Jfar [bold]away[/bold]")
+    verdict = Verdict(False, 0.0, math.nan, scores, "\x1b[2Jfar [bold]away[/bold]", "on probation since round 1")
     refused = {7: "a second reply; the first one counts"}
     return RoundRecord(number, {7: verdict}, refused, "every client was rejected", None, 1.0)
 

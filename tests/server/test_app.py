@@ -78,7 +78,7 @@ def test_the_same_settings_give_the_same_federation(run: Callable[..., Path]):
 def test_the_inner_strategy_is_the_one_asked_for(run: Callable[..., Path], caplog: pytest.LogCaptureFixture):
     with caplog.at_level(logging.INFO, logger="hawthorn"):
         run(inner="fedadam(eta=0.01)", rounds=1)
-    assert "FedAdam is defended by geometric_median" in caplog.text
+    assert "FedAdam is defended by shortened_mean" in caplog.text
 
 
 def test_without_audit_and_holdout_nothing_is_written(run: Callable[..., Path], tmp_path: Path):

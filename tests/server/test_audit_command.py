@@ -86,6 +86,7 @@ def test_export_writes_a_whole_run(database: Path, tmp_path: Path):
         "p_value": verdict.p_value,
         "scores": verdict.scores,
         "reason": verdict.reason,
+        "standing": "",
     }
     assert "geometry" not in second
     assert second["verdicts"][0]["p_value"] is None
@@ -95,9 +96,10 @@ def test_export_writes_verdicts_as_csv(database: Path):
     rows = list(csv.DictReader(io.StringIO(output("export", 1, "--audit", database, "--csv", "-"))))
     assert len(rows) == 7 + 2
     assert {row["round"] for row in rows} == {"1", "2"}
-    assert float(rows[0]["distance"]) == next(iter(record_of(1).verdicts.values())).scores["distance"]
+    assert float(rows[0]["agreement"]) == next(iter(record_of(1).verdicts.values())).scores["agreement"]
     assert rows[6]["admitted"] == "False"
-    assert rows[6]["distance"] == ""
+    assert rows[6]["agreement"] == ""
+    assert [row["standing"] for row in rows] == ["", "", "", "", "", "", "", "on probation since round 1", ""]
 
 
 @pytest.mark.parametrize(
