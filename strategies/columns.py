@@ -109,6 +109,18 @@ class Columns:
         """How many values of each row are negative and how many positive, `(n, 2)`."""
         return self.layers.signs.sum(axis=0)
 
+    @functools.cached_property
+    def sign_votes(self) -> Counts:
+        """In how many columns a row's sign is not that of most other rows, and in how many it was compared, `(n, 2)`.
+
+        Columns in which the row is zero, or in which the other rows' signs are in balance, do not count. Costs one read
+        of the matrix, once.
+
+        >>> Columns.of(np.array([[1.0, -2.0, 0.0], [2.0, 5.0, 1.0], [3.0, 5.0, 1.0]])).sign_votes.tolist()
+        [[1, 2], [0, 2], [0, 2]]
+        """
+        return kernels.sign_votes(self._rows.data, self._rows.order)
+
     def tiles(
         self, width: int | None = None, start: int = 0, stop: int | None = None
     ) -> Iterator[tuple[int, int, Floats]]:

@@ -43,6 +43,7 @@ __all__ = [
     "order_statistic",
     "products",
     "sharded",
+    "sign_votes",
 ]
 
 
@@ -103,6 +104,17 @@ def layers(data: Any, order: Order, scale: Floats, bounds: Order) -> tuple[Float
     if bounds[0] != 0 or bounds[-1] != data.shape[1] or (np.diff(bounds) < 0).any():  # nothing else is looked up safely
         raise ValueError(f"bounds of layers must rise from 0 to {data.shape[1]} columns, got {bounds}")
     return _backend(data).layers(data, order, scale, bounds)
+
+
+def sign_votes(data: Any, order: Order) -> Counts:
+    """In how many columns each row's sign is not that of most other rows, and in how many it was compared, `(n, 2)`.
+
+    Columns in which the row is zero, of either sign, or in which the other rows' signs are in balance do not count.
+
+    >>> sign_votes(np.array([[1.0, -2.0, 0.0], [3.0, 5.0, 1.0], [-1.0, 5.0, 1.0]]), np.arange(3)).tolist()
+    [[1, 1], [0, 1], [1, 2]]
+    """
+    return _backend(data).sign_votes(data, order)
 
 
 def products(data: Any, order: Order, scale: Floats, left: Order) -> Floats:

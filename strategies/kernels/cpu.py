@@ -17,6 +17,7 @@ from .pairs import LEAST, NARROW, beside, gram, grow, products
 from .selection import MOST, WIDE, select
 from .sorting import middle
 from .tasks import LANES, Block, Floats, Order, Span, addresses, narrowed, threads, widened, written
+from .votes import sign_votes
 from .weighted import weighted_middle
 
 __all__ = [
@@ -33,6 +34,7 @@ __all__ = [
     "mix",
     "order_statistic",
     "products",
+    "sign_votes",
 ]
 
 UNROLLED = 128  # rows up to which a comparator network beats bisection; it is compiled for its very ranks

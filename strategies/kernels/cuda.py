@@ -115,6 +115,18 @@ def layers(data: torch.Tensor, order: Order, scale: Floats, bounds: Order) -> tu
     return distances, norms, signs.cpu().numpy()
 
 
+def sign_votes(data: torch.Tensor, order: Order) -> Counts:
+    """See `kernels.sign_votes`."""
+    chosen = _on(data, order)
+    votes = torch.zeros((len(order), 2), dtype=torch.int64, device=data.device)
+    for span in _spans(data.shape[1], max(MIXED // max(len(order), 1), 128)):  # counts do not depend on tiles
+        tile = data[:, span].index_select(0, chosen)
+        own = (tile > 0).int() - (tile < 0).int()
+        toward = own * (own.sum(dim=0, dtype=torch.int32) - own)  # above 0 where most others have the row's sign
+        votes += torch.stack([(toward < 0).sum(dim=1), (toward != 0).sum(dim=1)], dim=1)
+    return votes.cpu().numpy()
+
+
 def products(data: torch.Tensor, order: Order, scale: Floats, left: Order) -> Floats:
     """See `kernels.products`."""
     with _there(data):

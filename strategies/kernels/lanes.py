@@ -36,7 +36,7 @@ DOUBLE = ir.DoubleType()
 INDEX = ir.IntType(64)
 
 
-class _Lanes:
+class Lanes:
     """The instructions of one loop, on vectors of rows of one dtype."""
 
     def __init__(self, context: Any, builder: Any, like: Any, wide: bool = False) -> None:
@@ -146,7 +146,7 @@ def add_pairs(
 
     def generate(context: Any, builder: Any, _: Any, values: Any) -> Any:
         a_list, b_list, first, last, matrix, row, column = values[1:8]
-        lanes = _Lanes(context, builder, like, wide)
+        lanes = Lanes(context, builder, like, wide)
         a_at, b_at = (
             [builder.load(lanes.element(kind, places, lanes.plus(at, p))) for p in range(SIDE)]
             for kind, places, at in ((left, a_list, row), (right, b_list, column))
@@ -188,7 +188,7 @@ def count_signs(typing: Any, like: Any, rows: Any, first: Any, start: Any, stop:
 
     def generate(context: Any, builder: Any, _: Any, values: Any) -> Any:
         places, top, begin, end, table = values[1:6]
-        lanes = _Lanes(context, builder, like)
+        lanes = Lanes(context, builder, like)
         at = [builder.load(lanes.element(rows, places, lanes.plus(top, p))) for p in range(SIDE)]
         found = {(p, sign): lanes.variable(ir.Constant(INDEX, 0)) for p in range(SIDE) for sign in "<>"}
         with cgutils.for_range_slice(builder, begin, end, lanes.step) as (here, _):
@@ -223,7 +223,7 @@ def write_sums(
 
     def generate(context: Any, builder: Any, _: Any, values: Any) -> Any:
         places, begin, matrix, factors, top, targets = (values[k] for k in (1, 2, 3, 4, 5, 7))
-        lanes = _Lanes(context, builder, like)
+        lanes = Lanes(context, builder, like)
         count, zero = lanes.length(rows, places), ir.Constant(INDEX, 0)
         nothing = ir.Constant(lanes.vector if quick else lanes.wide, None)
 
@@ -268,7 +268,7 @@ def add_rows(
 
     def generate(context: Any, builder: Any, _: Any, values: Any) -> Any:
         places, factors, top, begin, end, sums = (values[k] for k in (1, 2, 3, 5, 6, 7))
-        lanes = _Lanes(context, builder, like)
+        lanes = Lanes(context, builder, like)
         at = [builder.load(lanes.element(rows, places, lanes.plus(top, p))) for p in several]
         weight = [lanes.everywhere(builder.load(lanes.element(weights, factors, lanes.plus(top, p)))) for p in several]
         with cgutils.for_range_slice(builder, begin, end, lanes.step) as (column, _):
@@ -291,7 +291,7 @@ def fetch_ahead(typing: Any, like: Any, rows: Any, column: Any) -> Any:
     signature = types.none(like, rows, column)
 
     def generate(context: Any, builder: Any, _: Any, values: Any) -> Any:
-        lanes = _Lanes(context, builder, like)
+        lanes = Lanes(context, builder, like)
         soon = lanes.plus(values[2], AHEAD * lanes.count)
         with cgutils.for_range(builder, lanes.length(rows, values[1])) as loop:
             lanes.fetch(builder.load(lanes.element(rows, values[1], loop.index)), soon)
@@ -317,7 +317,7 @@ def write_middle(
 
     def generate(context: Any, builder: Any, _: Any, values: Any) -> Any:
         places, begin, matrix, factors, target, position = (values[k] for k in (1, 2, 3, 4, 9, 10))
-        lanes = _Lanes(context, builder, like)
+        lanes = Lanes(context, builder, like)
         zero = ir.Constant(lanes.vector, None)
 
         def number(kind: Any, array: Any, place: int) -> Any:
@@ -351,7 +351,7 @@ def write_middle(
     return signature, generate
 
 
-def _nearest(lanes: _Lanes, x: list[Any], count: int) -> list[Any]:
+def _nearest(lanes: Lanes, x: list[Any], count: int) -> list[Any]:
     """Vectors whose mean is that of the `count` values nearest the median, of values in order.
 
     A window of as many neighbors holds one rank of each remainder by their number, so that each step exchanges one.
@@ -374,7 +374,7 @@ def _nearest(lanes: _Lanes, x: list[Any], count: int) -> list[Any]:
     return least
 
 
-def _mean(lanes: _Lanes, values: list[Any]) -> Any:
+def _mean(lanes: Lanes, values: list[Any]) -> Any:
     """The mean of vectors, added up in float64; a sum of the largest floats does not overflow."""
     if len(values) == 1:
         return lanes.narrowed(values[0])
@@ -388,7 +388,7 @@ def _mean(lanes: _Lanes, values: list[Any]) -> Any:
     return lanes.narrowed(mean)
 
 
-def _share_of_sum(lanes: _Lanes, terms: list[Any], share: float) -> Any:
+def _share_of_sum(lanes: Lanes, terms: list[Any], share: float) -> Any:
     """The mean of vectors of float64, each taken times `share` before it is added."""
     builder = lanes.builder
     part, divisor = (ir.Constant(lanes.wide, [number] * lanes.count) for number in (share, share * len(terms)))
@@ -405,7 +405,7 @@ def copy_vector(typing: Any, like: Any, row: Any, column: Any, out: Any, at: Any
     signature = types.none(like, row, column, out, at)
 
     def generate(context: Any, builder: Any, _: Any, values: Any) -> Any:
-        lanes = _Lanes(context, builder, like)
+        lanes = Lanes(context, builder, like)
         lanes.store(lanes.load(values[1], values[2]), values[3], values[4])
         return context.get_dummy_value()
 
@@ -418,7 +418,7 @@ def put_in_order(typing: Any, like: Any, held: Any, carried: Any, comparators: A
     signature = types.none(like, held, carried, comparators)
 
     def generate(context: Any, builder: Any, _: Any, values: Any) -> Any:
-        lanes = _Lanes(context, builder, like)
+        lanes = Lanes(context, builder, like)
         columns, two = ir.Constant(INDEX, COLUMNS), ir.Constant(INDEX, 2)
         pairs = context.make_array(comparators)(context, builder, values[3])
 
@@ -461,7 +461,7 @@ def write_ranked(typing: Any, digits: Any, n: Any, rank: Any, out: Any) -> Any:
 
     def generate(context: Any, builder: Any, _: Any, values: Any) -> Any:
         kind = ir.VectorType(ir.IntType(16), COLUMNS)
-        lanes = _Lanes(context, builder, types.Array(types.float32, 1, "C"))
+        lanes = Lanes(context, builder, types.Array(types.float32, 1, "C"))
         lanes.count = COLUMNS
         zero = ir.Constant(kind, None)
         start = lanes.element(digits, values[0], ir.Constant(INDEX, 0))

@@ -48,6 +48,11 @@ def layers(data: Shards, order: Order, scale: Floats, bounds: Order) -> tuple[Fl
     return _added(distances), _added(norms), _added(signs)
 
 
+def sign_votes(data: Shards, order: Order) -> Counts:
+    """See `kernels.sign_votes`."""
+    return _added(data.each("sign_votes", order))
+
+
 def products(data: Shards, order: Order, scale: Floats, left: Order) -> Floats:
     """See `kernels.products`."""
     return _added(data.each("products", order, scale, left))

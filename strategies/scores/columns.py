@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 
 from ..columns import Columns
@@ -12,6 +14,7 @@ from ..geometry import Geometry
 from .size import distance
 
 CHANCE = 0.5  # what a row has that the others' signs say nothing of
+SPREAD = 0.03  # how far apart honest clients' shares are where columns are many
 
 
 def _given(name: str, columns: Columns | None) -> Columns:
@@ -21,7 +24,7 @@ def _given(name: str, columns: Columns | None) -> Columns:
     return columns
 
 
-@score(spread=0.03)
+@score(spread=SPREAD)
 def signs(geometry: Geometry, f: int, history: History, *, columns: Columns | None = None) -> Floats:
     """How often a row's sign is not the one that most other rows have in that column: a share, 0 to 1.
 
@@ -29,21 +32,22 @@ def signs(geometry: Geometry, f: int, history: History, *, columns: Columns | No
     none counts has 1/2. Lengths are of no account, nor are a few large values: sees flipped signs, also of part of the
     model, and noise.
 
+    A share of few columns says little: of `d` it is off by 1 / (2 sqrt(d)) by chance alone. Where that is more than
+    the spread, which is below 278 columns, the share is drawn towards 1/2 until it is the spread.
+
     Source of the idea: Xu, Huang, Song, Lan, ICDCS 2022, https://arxiv.org/abs/2109.05872 (SignGuard), which counts
     signs without a look at where they are.
 
     >>> rows = np.array([[3.0, 1.0, 1.0, -1.0], [2.0, 1.0, 2.0, -1.0], [1.0, 4.0, 1.0, -7.0], [2.0, 1.0, -1.0, 1.0]])
     >>> signs(Geometry.of(rows), f=1, columns=Columns.of(rows))
+    array([0.44, 0.44, 0.44, 0.5 ])
+    >>> signs(Geometry.of(rows), f=1, columns=Columns.of(np.tile(rows, 100)))
     array([0. , 0. , 0. , 0.5])
     """
     found = _given("signs", columns)
-    against, counted = np.zeros(found.n), np.zeros(found.n)
-    for _, _, tile in found.tiles():
-        own = np.sign(tile)
-        toward = own * (own.sum(axis=0) - own)  # above 0 where most others have the row's sign
-        against += (toward < 0).sum(axis=1)
-        counted += (toward != 0).sum(axis=1)
-    return np.divide(against, counted, out=np.full(found.n, CHANCE), where=counted > 0)
+    against, counted = found.sign_votes.T
+    shares = np.divide(against, counted, out=np.full(found.n, CHANCE), where=counted > 0)
+    return CHANCE + (shares - CHANCE) * min(1.0, SPREAD / CHANCE * math.sqrt(found.d))
 
 
 @score(spread=0.2)

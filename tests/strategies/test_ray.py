@@ -206,6 +206,7 @@ def test_every_kernel_agrees_with_the_same_on_one_machine(shards, n, d, dtype):
     assert_array_equal(distances, whole[n // 2 :], strict=True)
     assert_array_equal(norms, squares[n // 2 :], strict=True)
     assert_array_equal(kernels.largest(data), cpu.largest(rows), strict=True)
+    assert_array_equal(kernels.sign_votes(data, order), cpu.sign_votes(rows, order), strict=True)
 
     mixing = rng.uniform(size=(n + 2, n))
     assert_array_equal(kernels.mix(data, order, mixing), cpu.mix(rows, order, mixing), strict=True)

@@ -16,8 +16,10 @@ BOUNDS = [0, 1, 1, 9, 40]
 
 
 def signs(rows):
-    """Value by value: how often the sign is not the one that more of the others have."""
+    """Value by value: how often the sign is not the one that more of the others have; nearer 1/2 if columns are few."""
     found = []
+    chance = 0.5 / len(rows[0]) ** 0.5
+    drawn = 0.03 / chance if chance > 0.03 else 1.0
     for i, row in enumerate(rows):
         against = counted = 0
         for column, value in enumerate(row):
@@ -26,7 +28,7 @@ def signs(rows):
             if value != 0 and balance != 0:
                 counted += 1
                 against += (value > 0) != (balance > 0)
-        found.append(against / counted if counted else 0.5)
+        found.append(0.5 + drawn * (against / counted - 0.5) if counted else 0.5)
     return found
 
 
@@ -49,8 +51,9 @@ def layers(rows, f, bounds):
 @pytest.mark.parametrize("case", ["plain", "lattice", "duplicates", "zeros", "huge", "offset"])
 @pytest.mark.parametrize("n", [2, 3, 4, 9, 12])
 def test_signs_are_those_of_the_loop_over_all_values(case, n):
-    rows = matrix(case, 80, n, 40)
-    assert_allclose(scored(SCORES["signs"], rows), signs(rows), atol=1e-12)
+    for d in (1, 40, 277, 278, 300):
+        rows = matrix(case, 80, n, d)
+        assert_allclose(scored(SCORES["signs"], rows), signs(rows), atol=1e-12)
 
 
 @pytest.mark.parametrize("case", ["plain", "lattice", "huge", "offset"])
@@ -62,15 +65,17 @@ def test_layers_are_those_of_the_loop_over_all_layers(case, n, f):
     assert_allclose(found, layers(rows, f, BOUNDS), atol=1e-5)
 
 
-def test_signs_are_the_same_however_many_columns_a_tile_has(monkeypatch):
-    rows = matrix("lattice", 82, 9, 40)
-    expected = scored(SCORES["signs"], rows)
-    monkeypatch.setattr("hawthorn.strategies.columns.TILE", 9 * 7)
-    assert_array_equal(scored(SCORES["signs"], rows), expected)
+def test_signs_of_few_columns_are_as_even_as_those_of_many():
+    rng, spreads = np.random.default_rng(82), {}
+    for d in (4, 20, 80, 278):
+        said = [scored(SCORES["signs"], rng.normal(size=(20, d))) for _ in range(20)]
+        spreads[d] = np.std(said)
+    assert max(spreads.values()) < 1.3 * SCORES["signs"].spread
 
 
 def test_zeros_and_columns_in_balance_do_not_count():
     rows = np.array([[1.0, 1.0, 0.0], [1.0, -1.0, 0.0], [1.0, 0.0, -5.0], [0.0, 0.0, 0.0]])
+    rows = np.tile(rows, 100)  # a hundred columns say little
     assert_array_equal(scored(SCORES["signs"], rows, 1), [0.5, 0.5, 0.0, 0.5])
     assert_array_equal(scored(SCORES["signs"], rows[:1], 0), [0.5])
 
