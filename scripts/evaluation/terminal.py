@@ -200,7 +200,7 @@ def first_column(table: Table, heading: str, names: Sequence[str]) -> None:
 def short(defense: str) -> str:
     """A recipe without the scores and the policy that every recipe has unless it says otherwise.
 
-    >>> short("krum; f=2; scores=length, direction, distance, leverage; policy=fdr")
+    >>> short(str(Defense("krum", f=2)))
     'krum; f=2'
     """
     usual = Defense()

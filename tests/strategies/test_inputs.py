@@ -264,7 +264,7 @@ def test_more_rows_to_average_than_honest_ones_are_refused():
     ("updates", "says"),
     [
         (ROWS[0], r"shape \(31,\)"),
-        (ROWS[None], r"shape \(1, 9, 31\)"),
+        (ROWS[None], r"shape \(1, 11, 31\)"),
         (np.float64(3.0), r"shape \(\)"),
         (3.0, "float"),
         (None, "NoneType"),

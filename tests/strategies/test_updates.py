@@ -102,14 +102,14 @@ def test_the_next_round_is_written_over_the_last():
 def test_what_was_measured_is_not_measured_again(monkeypatch):
     from hawthorn.strategies import kernels
 
-    grown = []
+    defense, grown = Defense(f=2), []
     grow, gram = kernels.grow, kernels.gram
     monkeypatch.setattr(kernels, "grow", lambda data, *span: grown.append(span) or grow(data, *span))
     # without what has grown, gram would fail here
     monkeypatch.setattr(kernels, "gram", lambda data, order, scale, found: gram(data, order, scale, found))
     updates = arrived(matrix("plain", 57, 2 * GROUP + 3))
-    Defense(f=2)(updates)
-    Defense(f=2)(updates)
+    defense(updates)
+    defense(updates)
     last = 2 * GROUP + 3 - GROUP // 2
     assert grown == [(0, GROUP), (GROUP, last), (last, 2 * GROUP + 3)]
 
