@@ -35,11 +35,12 @@ from .geometry import Geometry
 from .given import BESIDE, UNMIXED, Given, identities, trial
 from .momentum import decay_of, with_momentum
 from .past import after_moving, geometry_of, recalled, summed
+from .presets import PRESETS
 from .reputation import forgotten, most_rejected, reputation_of, with_reputation
 from .rows import Rows, saved, weighed
 from .weights import client_weights
 
-DEFAULT_SCORES = ("length", "agreement", "similarity")
+DEFAULT_SCORES = ("length", "agreement", "similarity", "signs")
 DEFAULT_TOLERANCE = 0.2
 
 
@@ -129,6 +130,8 @@ class Defense:
     def parse(cls, text: str, *, f: int | float | None = None, **fields: Any) -> Defense:
         """The recipe written as `"transform | ... | rule"`, settings after semicolons; what is passed wins over them.
 
+        In the place of transforms and rule there may be the name of a preset, such as "strict" (see `presets.py`).
+
         >>> str(Defense.parse("nnm | krum; f=2; scores=length, distance; policy=fdr(q=0.1)"))
         'nnm | krum; f=2; scores=length, distance; policy=fdr(q=0.1)'
         """
@@ -156,6 +159,9 @@ class Defense:
             written["scores"] = tuple(name.strip() for name in _split(written["scores"]))
         if f is not None:
             written["f"] = f
+        if not before and rule in PRESETS:
+            preset = cls.parse(PRESETS[rule].recipe)
+            return replace(preset, **{"f": DEFAULT_TOLERANCE, **written, **fields})
         return cls(rule=rule, before=tuple(before), **{**written, **fields})
 
     def __str__(self) -> str:
