@@ -16,7 +16,7 @@ from hawthorn.scripts.in_process import InProcessGrid
 from hawthorn.strategies import Defense, RobustStrategy, SettingError
 from hawthorn.strategies.flower.arrays import serialized, viewed
 
-CLIENTS, WIDTH = 50, 50_000
+CLIENTS, WIDTH = 50, 200_000  # so wide that what is kept of each pair of clients counts for little
 MATRIX = CLIENTS * WIDTH * 4
 
 

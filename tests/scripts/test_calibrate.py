@@ -302,7 +302,7 @@ def test_a_run_that_fails_is_told_and_the_status_says_so(
     ("options", "told"),
     [
         (("--scenario", "shards"), "partition must be"),
-        (("--scenario", HALF, "--tolerated", "4"), f"digits, {HALF}: defense='geometric_median' cannot work"),
+        (("--scenario", HALF, "--tolerated", "4"), f"digits, {HALF}: defense='shortened_mean' cannot work"),
         (("--scenario", "iid; seeds=3"), "no 'seeds' of its own"),
         (("--attacks", "sign_flop"), "did you mean 'sign_flip'"),
         (("--attacks", "sign_flip", "--hostile", "0"), "--hostile 1 or more"),

@@ -15,16 +15,16 @@ def test_each_attack_is_shown_with_what_it_costs_beside_honest_clients_alone(haw
     assert ended.status == 0
     entries = {(e["attack"], e["defense"].split(";")[0]): e for e in ended.document["entries"]}
     attacks = ("none", "gaussian", "backdoor + model_replacement")
-    assert set(entries) == {(attack, rule) for attack in attacks for rule in ("geometric_median", "fedavg")}
+    assert set(entries) == {(attack, rule) for attack in attacks for rule in ("shortened_mean", "fedavg")}
     for (attack, rule), entry in entries.items():
         assert entry["gap"]["mean"] == pytest.approx(entry["oracle"]["mean"] - entry["final"]["mean"], abs=1e-5)
         assert (entry["recall"] is None) == (attack == "none" or rule == "fedavg")
         assert (entry["success"] is None) == ("backdoor" not in attack)
     # what honest clients reach alone is no matter of the attack
-    assert entries[attacks[1], "fedavg"]["oracle"] == entries[attacks[2], "geometric_median"]["oracle"]
-    assert entries["gaussian", "geometric_median"]["recall"]["mean"] == 1.0
-    assert entries["gaussian", "geometric_median"]["gap"]["mean"] < entries["gaussian", "fedavg"]["gap"]["mean"]
-    assert [one["defense"].split(";")[0] for one in ended.document["standings"]] == ["geometric_median", "fedavg"]
+    assert entries[attacks[1], "fedavg"]["oracle"] == entries[attacks[2], "shortened_mean"]["oracle"]
+    assert entries["gaussian", "shortened_mean"]["recall"]["mean"] == 1.0
+    assert entries["gaussian", "shortened_mean"]["gap"]["mean"] < entries["gaussian", "fedavg"]["gap"]["mean"]
+    assert [one["defense"].split(";")[0] for one in ended.document["standings"]] == ["shortened_mean", "fedavg"]
 
 
 def test_people_read_tables_worst_case_first_and_programs_a_file(hawthorn: Callable[..., Ended], tmp_path: Path):

@@ -354,7 +354,7 @@ def test_shares_of_hostile_clients_have_their_parts_and_peace_is_told_once(store
     assert ["1 of 7" in title.text for title in page.all("h2")] == [True, False]
     # a defense that tolerates one is not shown where two attack, and there is nothing that its name must tell apart
     names = [[line["name"] for line in page.plots[f"figure-{place}"]["data"]] for place in (0, 1)]
-    assert names == [["geometric_median", "undefended", "honest clients only"]] * 2
+    assert names == [["shortened_mean", "undefended", "honest clients only"]] * 2
 
 
 def test_the_page_is_small_beside_the_library_that_draws_it(evaluation: Evaluation):
