@@ -23,6 +23,7 @@ from .contract import (
     Floats,
     check_options,
     hostile_count,
+    nearest,
     options_of,
     prepare,
     refuse_unweighable,
@@ -160,8 +161,9 @@ class Defense:
         if f is not None:
             written["f"] = f
         if not before and rule in PRESETS:
-            preset = cls.parse(PRESETS[rule].recipe)
-            return replace(preset, **{"f": DEFAULT_TOLERANCE, **written, **fields})
+            return replace(cls.parse(PRESETS[rule].recipe), **{**written, **fields})
+        if not before and rule.isidentifier() and rule not in RULES:
+            raise SettingError(f"no rule or preset named {rule!r}; {nearest(rule, [*RULES, *PRESETS])}")
         return cls(rule=rule, before=tuple(before), **{**written, **fields})
 
     def __str__(self) -> str:
