@@ -78,9 +78,9 @@ def nearest_allowed(weights, most):
     low, high = 0.0, 1e300
     for _ in range(3000):
         factor = math.sqrt(low) * math.sqrt(high) if low else min(high / 2, 1.0)
-        low, high = (factor, high) if np.minimum(most, factor * weights).sum() < 1 else (low, factor)
-        if high - low <= 1e-16 * high:
+        if not low < factor < high:  # no number lies between them
             break
+        low, high = (factor, high) if np.minimum(most, factor * weights).sum() < 1 else (low, factor)
     return np.minimum(most, high * weights)
 
 

@@ -34,7 +34,7 @@ def test_deepsight_agrees_with_its_definition(seed, bounds, hostile):
 
 
 @pytest.mark.parametrize("name", ["plain", "huge", "scattered", "offset", "several_huge", "astronomic"])
-@pytest.mark.parametrize("size", [(11, 23), (5, 2), (7, 3000)], ids=str)
+@pytest.mark.parametrize("size", [(11, 23), (5, 2), (7, 700)], ids=str)
 def test_deepsight_agrees_with_its_definition_on_every_kind_of_round(name, size):
     rows = matrix(name, 1, *size)
     found, expected = deepsight(rows, f=1), oracles.RULES["deepsight"](rows)

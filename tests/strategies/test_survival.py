@@ -4,6 +4,7 @@ A rule is (f, kappa)-robust if for every set S of n - f rows |F(x) - mean_S|^2 i
 |x_i - mean_S|^2 (Allouah et al., AISTATS 2023). Small rounds let every such set be tried.
 """
 
+import functools
 import itertools
 import math
 
@@ -40,15 +41,18 @@ def hostile(rng, honest, f):
 
 def worst_ratio(update, rows, f):
     """The largest |F - mean_S|^2 over the mean of |x_i - mean_S|^2, over all S; only rounding is forgiven."""
-    worst = 0.0
-    for chosen in itertools.combinations(range(len(rows)), len(rows) - f):
-        part = rows[list(chosen)]
-        center = part.mean(axis=0)
-        variance = ((part - center) ** 2).sum(axis=1).mean()
-        away = ((update - center) ** 2).sum() - 1e-12 * ((rows - center) ** 2).sum(axis=1).min()
-        if away > 1e-20:
-            worst = max(worst, away / max(variance, 1e-300))
-    return worst
+    parts = rows[subsets(len(rows), f)]
+    centers = parts.mean(axis=1)
+    variances = ((parts - centers[:, None]) ** 2).sum(axis=2).mean(axis=1)
+    away = ((update - centers) ** 2).sum(axis=1)
+    away -= 1e-12 * ((rows - centers[:, None]) ** 2).sum(axis=2).min(axis=1)
+    return np.where(away > 1e-20, away / np.maximum(variances, 1e-300), 0.0).max()
+
+
+@functools.cache
+def subsets(n, f):
+    """Every set of n - f of n rows, a row of numbers each."""
+    return np.array(list(itertools.combinations(range(n), n - f)))
 
 
 def rounds(seed, n, f, d):
