@@ -24,7 +24,7 @@ SEARCH = "Search"
 def certify(
     defense: Annotated[
         str, typer.Option(help="Recipe, such as 'nnm | trimmed_mean'. Default: the package's.")
-    ] = "geometric_median",
+    ] = "default",
     clients: Annotated[int, typer.Option(help="Rows of a round. Default: those recorded; 10 with a task.")] = 0,
     tolerated: Annotated[
         str, typer.Option(help="Hostile clients to certify, a count or a share. Default: what the recipe says.")

@@ -28,7 +28,7 @@ def inspect(
     ],
     defense: Annotated[
         str, typer.Option(help="Recipe, such as 'nnm | trimmed_mean'. Default: the package's.")
-    ] = "geometric_median",
+    ] = "default",
     tolerated: Annotated[
         str, typer.Option(help="Hostile clients the defense bears, a count or a share. Default: what the recipe says.")
     ] = "",
