@@ -30,7 +30,7 @@ def test_starting_loads_nothing_that_only_a_command_needs():
     [
         (("--attack", "sign_flop"), "no attack named 'sign_flop'; did you mean 'sign_flip'?"),
         (("--attack", "sign_flip(scael=2)"), "did you mean 'scale'?"),
-        (("--defense", "krun"), "no rule named 'krun'; did you mean 'krum'?"),
+        (("--defense", "krun"), "no rule or preset named 'krun'; did you mean 'krum'?"),
         (("--policy", "fdt"), "did you mean 'fdr'?"),
         (("--task", "digit"), "did you mean 'digits'?"),
         (("--task", "npz"), "needs a file"),

@@ -100,7 +100,7 @@ WRONG = [
     ({"tolerated": "many"}, "tolerated must be a count such as 3, or a share below 0.5 such as 0.2, got 'many'"),
     ({"tolerated": 0.5}, "tolerated: f must be"),
     ({"tolerated": "-1"}, "tolerated: f must be"),
-    ({"defense": "trimed_mean"}, "defense: no rule named 'trimed_mean'; did you mean 'trimmed_mean'?"),
+    ({"defense": "trimed_mean"}, "defense: no rule or preset named 'trimed_mean'; did you mean 'trimmed_mean'?"),
     ({"defense": "multi_krum(n=3)"}, "has no option 'n'"),
     ({"inner": "fedadm"}, "inner: no strategy named 'fedadm'; did you mean 'fedadam'?"),
     ({"inner": "fedadam(etta=1)"}, "fedadam has no option 'etta'; did you mean 'eta'?"),
