@@ -47,10 +47,10 @@ def test_differences_below_the_spread_are_no_evidence():
 def test_what_one_round_leaves_in_doubt_several_rounds_make_certain():
     rng, state, caught = np.random.default_rng(7), None, []
     for _ in range(15):
-        outcome = DEFENSE(honest_round(rng, tilt=0.6), clients=CLIENTS, state=state)
+        outcome = DEFENSE(honest_round(rng, tilt=0.4), clients=CLIENTS, state=state)
         state = outcome.state
         caught.append(len(rejected(outcome) & set(CLIENTS[HONEST:])))
-    without_memory = [len(rejected(DEFENSE(honest_round(rng, tilt=0.6))) & set(CLIENTS[HONEST:])) for _ in range(15)]
+    without_memory = [len(rejected(DEFENSE(honest_round(rng, tilt=0.4))) & set(CLIENTS[HONEST:])) for _ in range(15)]
     assert sum(caught[5:]) > sum(without_memory[5:])
     assert caught[-1] == HOSTILE
 
