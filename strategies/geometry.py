@@ -139,6 +139,12 @@ class Geometry:
         np.fill_diagonal(apart, 0.0)
         return apart
 
+    def unit(self) -> Geometry:
+        """The geometry of the rows at length 1, in this order taken for canonical; rows of length 0 stay."""
+        squares = np.diag(self.cosines)
+        between = np.maximum(squares[:, None] + squares[None, :] - 2 * self.cosines, 0.0)
+        return Geometry(between, self.cosines, np.ones(self.n), np.arange(self.n))
+
     @functools.cached_property
     def medoid(self) -> int:
         """The row whose median distance to the rows is least: a robust point to see the others from."""

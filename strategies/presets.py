@@ -1,4 +1,4 @@
-"""Recipes with names, chosen by measured evidence: see the README's table and `docs/strength.md`."""
+"""Recipes with names, chosen by measured evidence: see `docs/strength.md`; README has them as a table."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass

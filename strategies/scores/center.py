@@ -19,10 +19,7 @@ def direction(geometry: Geometry, f: int, history: History) -> Floats:
     array([0., 0., 0., 2.])
     """
     cosines = geometry.cosines
-    squares = np.diag(cosines)
-    between = np.maximum(squares[:, None] + squares[None, :] - 2 * cosines, 0.0)
-    unit = Geometry(between, cosines, np.ones(geometry.n), np.arange(geometry.n))
-    center = geometric_median.function(unit)
+    center = geometric_median.function(geometry.unit())
     own = center * np.diag(cosines)
     towards = cosines @ center - own
     squares = center @ cosines @ center - 2 * center * (towards + own) + center * own

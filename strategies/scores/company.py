@@ -67,12 +67,10 @@ def similarity(
     >>> similarity(Geometry.of(rows), f=1).round(1)
     array([0., 0., 0., 0., 0., 3., 3.])
     """
-    n, cosines = geometry.n, geometry.cosines
+    n = geometry.n
     if n < 3:
         return np.zeros(n), None if memory is None else dict(memory)  # two say nothing of who is alike
-    squares = np.diag(cosines)
-    between = np.maximum(squares[:, None] + squares[None, :] - 2 * cosines, 0.0)
-    unit = Geometry(between, cosines, np.ones(n), np.arange(n))
+    unit = geometry.unit()
     seen = unit.centered(geometric_median.function(unit))
     lengths = np.sqrt(np.diag(seen))
     inverse = np.divide(1.0, lengths, out=np.zeros(n), where=lengths > np.sqrt(NOTHING))

@@ -1,5 +1,7 @@
 """Recipes with names: each runs, prints as what it stands for, and gives way to what is written beside it."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 from hawthorn.strategies import Defense, SettingError
@@ -39,5 +41,7 @@ def test_a_preset_takes_no_transforms_and_a_misspelled_one_is_told_its_name():
         Defense.parse("stric")
 
 
-def test_every_preset_says_when_to_use_it():
-    assert all(preset.use for preset in PRESETS.values())
+def test_the_readme_says_what_each_preset_is_and_when_to_use_it():
+    readme = (Path(__file__).parents[2] / "README.md").read_text()
+    for name, preset in PRESETS.items():
+        assert f"| `{name}` | `{preset.recipe}` | {preset.use} |" in readme
