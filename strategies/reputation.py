@@ -26,6 +26,7 @@ from .pairs import without
 QUARANTINE, PROBATION = "quarantine", "probation"
 LEAST_P = 1e-300  # the logarithm of zero is no evidence but a rounding
 FADING = 0.95  # what the evidence behind a quarantine counts a round later, where not all can be kept out
+SUSPICION = 1.0  # evidence against each client whose update was part of a model that was rolled back
 FORGETTING = 0.98  # what a past quarantine counts after one more round in good standing: half after 34
 
 
@@ -48,7 +49,8 @@ class Standing:
 
     def __str__(self) -> str:
         if self.name == QUARANTINE:
-            return f"in quarantine since round {self.since}, until round {self.until}"
+            end = f"until round {self.until}" if self.until else "until an operator releases it"
+            return f"in quarantine since round {self.since}, {end}"
         return f"on probation since round {self.since}" if self.name == PROBATION else ""
 
     def strength(self, now: int) -> float:
@@ -260,6 +262,32 @@ def paroled(state: Mapping[str, Any], client: object) -> dict[str, Any]:
     if record["name"] != QUARANTINE:
         raise SettingError(f"client {name} is not in quarantine")
     return forgotten({**state, "reputation": {**state["reputation"], name: record}}, [name])
+
+
+def suspected(state: Mapping[str, Any] | None, clients: Sequence[str]) -> dict[str, Any] | None:
+    """The state in which it speaks against these clients that their updates led to a model that had to be undone.
+
+    Honest clients were among them, so this alone brings nobody into quarantine: it adds up with what else there is.
+
+    >>> after = suspected({"rounds": 3, "reputation": {}}, ["a"])
+    >>> after["reputation"]["a"]["evidence"]
+    1.0
+    """
+    if state is None:
+        return None
+    before = _standings(state)
+    found = {name: before.get(name, Standing()) for name in clients}
+    records = {
+        name: asdict(replace(one, evidence=one.evidence + SUSPICION))
+        for name, one in found.items()
+        if one.name != QUARANTINE
+    }
+    return {**state, "reputation": {**state.get("reputation", {}), **records}}
+
+
+def standings(state: Mapping[str, Any] | None) -> dict[str, Standing]:
+    """How every client stands that anything speaks against, by name."""
+    return {name: standing for name, standing in _standings(state).items() if _tells(standing)}
 
 
 def forgotten(state: Mapping[str, Any], names: Sequence[str]) -> dict[str, Any]:

@@ -89,11 +89,11 @@ class Roll:
         self._note(asked.metadata.dst_node_id if made_up and asked is not None else claimed, reason)
         return reason
 
-    def close(self) -> None:
+    def close(self, reason: str = "no reply") -> None:
         """Refuse the silence of every client that was asked and has neither answered nor been refused."""
         for node in self.by_node:
             if node not in self.answered and node not in self.refused:
-                self._note(node, "no reply")
+                self._note(node, reason)
 
     def _note(self, node: int, reason: str) -> None:
         before = self.refused.get(node)
@@ -153,9 +153,9 @@ class Admission:
         self.admitted.append(Admitted(node, integers, claims, examples, (arrays_name, metrics_name)))
         return None
 
-    def close(self) -> None:
+    def close(self, reason: str = "no reply") -> None:
         """Refuse the silence of every client that was asked and never heard of."""
-        self.roll.close()
+        self.roll.close(reason)
 
     def _absorb(self, arrays: ArrayRecord, row: NDArray[Any]) -> dict[str, NDArray[Any]]:
         """The integer arrays of a reply; its other numbers, less the model sent, are written to `row`."""

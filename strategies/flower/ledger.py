@@ -1,7 +1,7 @@
 """What outlives the process: each round as it is committed, where to go on after a crash, and the operator's orders.
 
-`RobustStrategy(..., ledger=...)` commits every round to a `Ledger` and asks it at the start where to go on. The server's
-audit is one; anything with these methods is. Nothing here opens a file or a database.
+`RobustStrategy(..., ledger=...)` commits every round to a `Ledger` and asks it at the start where to go on. The
+server's audit is one; anything with these methods is. Nothing here opens a file or a database.
 """
 
 from __future__ import annotations
@@ -40,16 +40,19 @@ class Order:
 class Memory:
     """All that a federation remembers from one round to the next, beside the model.
 
-    `defense` is the state of the defense; `held` are the clients that an operator keeps in quarantine, by identity, with
-    the last round of it (None: until released); `guard` is what the guard remembers; `inner` is what the wrapped
-    strategy remembers, such as an optimizer's moments. All plain data: None, booleans, numbers, text, lists and
-    dictionaries keyed by text, and NumPy arrays.
+    `defense` is the state of the defense; `held` are the clients that an operator keeps in quarantine, by identity,
+    with the last round of it (None: until released); `guard` is what the guard remembers; `inner` is what the wrapped
+    strategy remembers, such as an optimizer's moments; `paused` says that no round is to begin, and `sampling` is the
+    state of the generator that samples nodes. All plain data: None, booleans, numbers, text, lists and dictionaries
+    keyed by text, and NumPy arrays.
     """
 
     defense: dict[str, Any] | None = None
     held: dict[str, int | None] = field(default_factory=dict[str, "int | None"])
     guard: dict[str, Any] | None = None
     inner: dict[str, Any] = field(default_factory=dict[str, Any])
+    paused: bool = False
+    sampling: list[Any] | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -57,10 +60,10 @@ class Commit:
     """What is committed at once: after a round, before the first one, or after orders between two rounds.
 
     `round` is the last round that is over, 0 before the first; `record` tells about it, and is None where no round was
-    held since the commit before. `arrays` is the model now and `memory` all that goes with it. `metrics` are those of the
-    model on the server's own data, `train_metrics` and `evaluate_metrics` the clients' as aggregated. `rows` `(n, d)` are
-    the admitted updates in the order of `record.verdicts`, and only lent: the next round is written over them. `done`
-    tells of each order carried out since the commit before, empty text for success and otherwise why not.
+    held since the commit before. `arrays` is the model now and `memory` all that goes with it. `metrics` are those of
+    the model on the server's own data, `train_metrics` and `evaluate_metrics` the clients' as aggregated. `rows`
+    `(n, d)` are the admitted updates in the order of `record.verdicts`, and only lent: the next round is written over
+    them. `done` tells of each order carried out since the commit before: empty text for success, otherwise why not.
     """
 
     round: int

@@ -16,18 +16,24 @@ from flwr.serverapp import Grid
 from flwr.serverapp.strategy import Bulyan, Result, Strategy
 from numpy.typing import NDArray
 
+from ..contract import hostile_count
 from ..defense import Defense, Outcome, refuse_weights
 from ..errors import AuditError, SettingError, UpdateError
 from ..kernels import LostColumnsError
-from ..reputation import most_rejected, quarantined, unasked
+from ..reputation import QUARANTINE, Standing, most_rejected, quarantined, standings, suspected, unasked
 from ..updates import Updates, byte_count, check_place
 from ..weights import client_weights
 from .admission import Admission, Admitted
 from .arrays import serialized
+from .clients import Roster, connected, connected_clients, least_nodes
 from .grid import StreamingGrid
+from .guard import Guard, Ruling
 from .layout import Model, middle
+from .ledger import Ledger, Memory
+from .loop import Run, sampling, set_sampling, without_client
 from .metrics import capped, merged, well_formed
-from .record import RoundRecord
+from .record import Client, RoundRecord
+from .remembered import recall, remembered
 
 logger = logging.getLogger(__name__)
 
@@ -52,6 +58,12 @@ class RobustStrategy(Strategy):
     model after the server's own training, as a client would send it. A round for which it raises, answers None or what
     does not fit the model is skipped and says so.
 
+    Every round is committed to the `ledger` before the next begins, and `start` goes on after the last commit; what
+    the operator orders there is carried out between rounds. The `guard` looks at a round's model before it is taken.
+    A round closes when `quorum` of the clients asked, a count or a share, have sent what can be used; f is then of
+    the clients asked, because the quickest may be the hostile ones. Where fewer nodes than the wrapped strategy wants
+    are connected after `sampling_timeout` seconds, the round is skipped.
+
     >>> from flwr.serverapp.strategy import FedAvg
     >>> strategy = RobustStrategy(FedAvg(fraction_train=0.5), Defense("krum", f=2))
     """
@@ -68,8 +80,13 @@ class RobustStrategy(Strategy):
         spool: str | None = None,
         shards: int | None = None,
         trusted: Callable[[int, ArrayRecord], ArrayRecord | None] | None = None,
+        ledger: Ledger | None = None,
+        guard: Guard | None = None,
+        quorum: int | float | None = None,
+        sampling_timeout: float = 600.0,
     ) -> None:
         _check(inner, defense, most_examples)
+        _check_quorum(quorum)
         check_place(memory, spool, shards)
         if shards is not None and defense is not None and defense.momentum:
             raise SettingError("momentum remembers clients' updates in this process: leave out momentum, or shards")
@@ -86,8 +103,18 @@ class RobustStrategy(Strategy):
         _check_trusted(trusted, self.defense)
         self.trusted = trusted
         self.counted_by = _setting(inner, "weighted_by_key", "num-examples")
+        self.ledger, self.guard, self.quorum, self.sampling_timeout = ledger, guard, quorum, sampling_timeout
         self.state: dict[str, Any] | None = None
+        self.held: dict[str, int | None] = {}
+        self.paused = False
         self.last_round: RoundRecord | None = None
+        self.metrics: MetricRecord | None = None
+        self._guarded: dict[str, Any] | None = None
+        self._before: dict[str, Any] = {}
+        self._reports: dict[str, MetricRecord] = {}
+        self._clients: dict[int, Client] = {}
+        self._too_few = ""
+        self._looping = False
         self._model: Model | None = None
         self._trained: list[Message] = []
         self._left_out: frozenset[str] = frozenset()
@@ -110,11 +137,21 @@ class RobustStrategy(Strategy):
         evaluate_config: ConfigRecord | None = None,
         evaluate_fn: Callable[[int, ArrayRecord], MetricRecord | None] | None = None,
     ) -> Result:
-        """The result of a run, as of Flower's own `start`; replies are taken one by one as they arrive."""
-        configs = train_config, evaluate_config
+        """The result of a run, as of Flower's own `start`; replies are taken one by one as they arrive.
+
+        With a ledger the run goes on after its last commit, and the result tells of the rounds held since.
+        """
+        self.summary()
+        configs = train_config or ConfigRecord(), evaluate_config or ConfigRecord()
+        run = Run(self, StreamingGrid(grid), initial_arrays, timeout, evaluate_fn)
+        self._looping = True
         try:
-            return super().start(StreamingGrid(grid), initial_arrays, num_rounds, timeout, *configs, evaluate_fn)
+            run.begin()
+            while run.round < num_rounds and run.obey():
+                run.hold(*configs)
+            return run.result
         finally:
+            self._looping = False
             self._give_up_room()  # workers would keep a cluster's CPUs from others
 
     def configure_train(
@@ -128,10 +165,14 @@ class RobustStrategy(Strategy):
         self._started = time.perf_counter()
         self._model = Model.sent(arrays)
         # a list, as grids walk it twice; they fill in the message ids as they send
-        sampled = list(self.inner.configure_train(server_round, arrays, config, grid))
+        sampled = [
+            message
+            for message in self._sampled(server_round, arrays, config, grid)
+            if not self._is_held(message.metadata.dst_node_id, server_round)
+        ]
         most = most_rejected(self.defense.policy, self.defense.f, len(sampled))
-        self._left_out = unasked(self.state, [str(message.metadata.dst_node_id) for message in sampled], most)
-        self._trained = [one for one in sampled if str(one.metadata.dst_node_id) not in self._left_out]
+        self._left_out = unasked(self.state, [self.identity(m.metadata.dst_node_id) for m in sampled], most)
+        self._trained = [one for one in sampled if self.identity(one.metadata.dst_node_id) not in self._left_out]
         self._make_room(len(self._trained), self._model)
         return self._trained
 
@@ -140,28 +181,40 @@ class RobustStrategy(Strategy):
         if self._model is None or self._updates is None:
             raise SettingError("call configure_train before aggregate_train: updates are differences from what it sent")
         admission = Admission(self._model, self._trained, self._updates, self.counted_by)
+        self._before = remembered(self.inner) if self.guard is not None else {}
+        self.metrics, self._reports = None, {}
         outcome, moved, skipped = self._judged(server_round, admission, replies)
-        arrays, metrics = None, None
+        arrays, metrics, fault = None, None, None
         if outcome is not None and moved is not None:
             arrays, metrics, skipped = self._aggregate(server_round, admission, outcome, moved)
         nodes = [admitted.node for admitted in admission.admitted]
+        if arrays is not None and self.guard is not None:
+            accepted = [node for node, verdict in zip(nodes, outcome.verdicts, strict=True) if verdict.accepted]  # pyright: ignore[reportOptionalMemberAccess]
+            fault = self._ruled(self.guard.check(server_round, arrays, self._guarded), accepted)
         self.last_round = RoundRecord(
             round=server_round,
             verdicts=dict(zip(nodes, outcome.verdicts, strict=True)) if outcome else {},
             refused=admission.refused,
-            skipped=skipped,
+            skipped=skipped if fault is None else f"rolled back: {fault}",
             geometry=outcome.geometry if outcome else None,
             seconds=time.perf_counter() - self._started,
-            quarantined={int(name): standing for name, standing in quarantined(self.state).items()},
+            quarantined=self._quarantined(server_round + 1),
+            clients={node: self.client(node) for node in {*nodes, *admission.refused}},
+            standings=standings(self.state),
+            rolled_back=fault,
         )
-        self._tell(self.last_round)
-        return self._model.record if arrays is None else arrays, metrics
+        if not self._looping:  # the loop tells when the round is committed
+            self.tell(self.last_round)
+        return self._model.record if arrays is None or fault else arrays, metrics
 
     def configure_evaluate(
         self, server_round: int, arrays: ArrayRecord, config: ConfigRecord, grid: Grid
     ) -> Iterable[Message]:
         """The wrapped strategy's messages; who was asked is remembered."""
-        self._evaluated = list(self.inner.configure_evaluate(server_round, arrays, config, grid))
+        nodes = list(grid.get_node_ids())
+        enough = len(nodes) >= least_nodes(self.inner, "evaluate")
+        roster = Roster(grid, nodes)
+        self._evaluated = list(self.inner.configure_evaluate(server_round, arrays, config, roster)) if enough else []
         return self._evaluated
 
     def aggregate_evaluate(self, server_round: int, replies: Iterable[Message]) -> MetricRecord | None:
@@ -175,7 +228,107 @@ class RobustStrategy(Strategy):
             distrusted = {message.metadata.dst_node_id for message in self._trained} - accepted
             distrusted |= set(self.last_round.quarantined)
         clean = well_formed(replies, self._evaluated, distrusted, self.counted_by, self.most_examples)
+        if self.guard is not None:
+            self._reports = {
+                self.identity(reply.metadata.src_node_id): next(iter(reply.content.metric_records.values()))
+                for reply in clean
+            }
         return self.inner.aggregate_evaluate(server_round, clean) if clean else None
+
+    def client(self, node: int) -> Client:
+        """Who a node is: itself, where nothing more is known of it."""
+        return self._clients.get(node, Client(str(node)))
+
+    def identity(self, node: int) -> str:
+        """What a node's client is remembered by."""
+        return self.client(node).identity
+
+    @property
+    def rows(self) -> NDArray[Any] | None:
+        """The updates `(n, d)` of the last round's admitted clients, None where they are not in this process."""
+        rows: Any = None if self._updates is None or not self._updates.n else self._updates.rows
+        return cast("NDArray[Any]", rows) if isinstance(rows, np.ndarray) else None
+
+    def recollection(self) -> Memory:
+        """All that goes on to the next round beside the model."""
+        inner = remembered(self.inner)
+        return Memory(self.state, dict(self.held), self._guarded, inner, self.paused, sampling())
+
+    def recall(self, memory: Memory) -> None:
+        """Go on with what `recollection` answered."""
+        self.state, self.held, self._guarded = memory.defense, dict(memory.held), memory.guard
+        self.paused = memory.paused
+        recall(self.inner, memory.inner)
+        if memory.sampling is not None:
+            set_sampling(memory.sampling)
+
+    def release(self, client: str) -> None:
+        """Have nothing speak against a client, by identity, any more."""
+        self.held.pop(client, None)
+        self.state = without_client(self.state, client)
+
+    def check(self, server_round: int, arrays: ArrayRecord) -> MetricRecord | None:
+        """The guard's metrics of a model that is there already, which it only takes note of."""
+        if self.guard is None:
+            return None
+        ruling = self.guard.check(server_round, arrays, self._guarded)
+        self._guarded = ruling.state
+        return ruling.metrics
+
+    def confirmed(self, server_round: int, arrays: ArrayRecord) -> ArrayRecord:
+        """The model after a round that clients have judged, or that before it where the guard makes nothing of it."""
+        record = self.last_round
+        if self.guard is None or record is None or record.rolled_back or not self._reports:
+            return arrays
+        ruling = self.guard.check_reports(server_round, self._reports, self._guarded)
+        fault = self._ruled(ruling, [node for node, verdict in record.verdicts.items() if verdict.accepted])
+        if fault is None or self._model is None:
+            return arrays
+        self.last_round = replace(
+            record, rolled_back=fault, skipped=f"rolled back: {fault}", standings=standings(self.state)
+        )
+        return self._model.record
+
+    def _ruled(self, ruling: Ruling, accepted: Sequence[int]) -> str | None:
+        """The guard's fault with a candidate; the wrapped strategy then forgets the round, and suspicion remains."""
+        self._guarded = ruling.state
+        if ruling.metrics is not None:
+            self.metrics = ruling.metrics
+        if ruling.fault is not None:
+            recall(self.inner, self._before)
+            if self.defense.reputation != "none":
+                self.state = suspected(self.state, [self.identity(node) for node in accepted])
+        return ruling.fault
+
+    def _sampled(self, server_round: int, arrays: ArrayRecord, config: ConfigRecord, grid: Grid) -> list[Message]:
+        """The wrapped strategy's messages to nodes of those that are connected; none where too few are."""
+        least = least_nodes(self.inner, "train")
+        nodes = connected(grid, least, self.sampling_timeout)
+        self._clients |= connected_clients(grid)
+        self._too_few = (
+            ""
+            if len(nodes) >= least
+            else (f"{len(nodes)} of at least {least} nodes were connected after {self.sampling_timeout:g} seconds")
+        )
+        return (
+            [] if self._too_few else list(self.inner.configure_train(server_round, arrays, config, Roster(grid, nodes)))
+        )
+
+    def _is_held(self, node: int, server_round: int) -> bool:
+        until = self.held.get(self.identity(node), 0)
+        return until is None or server_round <= until
+
+    def _quarantined(self, following: int) -> dict[int, Standing]:
+        """Who is in quarantine in the round that comes next, by node, as far as the clients' nodes are known."""
+        standing = quarantined(self.state)
+        for client, until in self.held.items():
+            if until is None or following <= until:
+                standing[client] = Standing(QUARANTINE, since=following, until=until or 0)
+        nodes = {client.identity: node for node, client in self._clients.items()}
+        found = {
+            nodes.get(client, int(client) if client.isdecimal() else None): one for client, one in standing.items()
+        }
+        return {node: one for node, one in found.items() if node is not None}
 
     def _make_room(self, capacity: int, model: Model) -> None:
         """Keep the memory of the rounds before, unless this one needs more or another kind."""
@@ -198,16 +351,19 @@ class RobustStrategy(Strategy):
         try:
             admission.updates.clear()
             own, fault = self._own_update(server_round, admission.model)  # while the clients are at it, too
+            needed = _needed(self.quorum, len(self._trained))
             for reply in replies:
                 admission.admit(reply)
                 del reply  # the next one must not arrive beside it
-            admission.close()
+                if len(admission.admitted) == needed:
+                    break
+            admission.close("no reply" if needed is None else f"no reply before the round closed with {needed}")
             if not admission.admitted:
-                return None, None, _why_empty(admission)
+                return None, None, self._too_few or _why_empty(admission)
             if fault:
                 return None, None, fault
-            clients = [str(admitted.node) for admitted in admission.admitted]
-            outcome = self.defense(
+            clients = [self.identity(admitted.node) for admitted in admission.admitted]
+            outcome = self._defense(len(clients))(
                 admission.updates,
                 clients=clients,
                 state=self.state,
@@ -228,6 +384,12 @@ class RobustStrategy(Strategy):
         except UpdateError as error:
             return outcome, None, f"the robust update does not fit the model: {error}"
         return replace(outcome, update=None), moved, None  # the update is as large as the model, and in it by now
+
+    def _defense(self, admitted: int) -> Defense:
+        """The defense; of a round that closes at a quorum f is a count, that of the clients asked."""
+        if self.quorum is None or admitted == len(self._trained):
+            return self.defense
+        return replace(self.defense, f=hostile_count(self.defense.f, len(self._trained)))
 
     def _own_update(self, server_round: int, model: Model) -> tuple[NDArray[Any] | None, str | None]:
         """The server's own update `(d,)` where the defense asks for one, or why there is none."""
@@ -278,7 +440,8 @@ class RobustStrategy(Strategy):
             for _ in range(copies)
         ]
 
-    def _tell(self, record: RoundRecord) -> None:
+    def tell(self, record: RoundRecord) -> None:
+        """Log a round and call every observer with it."""
         rejected = not all(verdict.accepted for verdict in record.verdicts.values())
         logger.log(logging.WARNING if rejected or record.skipped else logging.INFO, "%s", record)
         for observer in self.observers:
@@ -294,6 +457,25 @@ def _why_empty(admission: Admission) -> str:
     if not admission.roll.messages:
         return "no client was asked"
     return f"none of the {len(admission.roll.messages)} clients asked sent a usable reply"
+
+
+def _needed(quorum: int | float | None, asked: int) -> int | None:
+    """With how many usable replies a round closes, None where it waits for all.
+
+    >>> _needed(0.8, 10), _needed(3, 10), _needed(None, 10)
+    (8, 3, None)
+    """
+    if quorum is None:
+        return None
+    return min(quorum if isinstance(quorum, int) else math.ceil(round(quorum * asked, 9)), asked)
+
+
+def _check_quorum(quorum: object) -> None:
+    """Raise `SettingError` unless this is None, a count or a share of the clients asked."""
+    count = isinstance(quorum, int) and not isinstance(quorum, bool) and quorum >= 1
+    if quorum is None or count or (isinstance(quorum, float) and 0 < quorum <= 1):
+        return
+    raise SettingError(f"quorum must be a count such as 8 or a share of the clients asked such as 0.8, got {quorum!r}")
 
 
 def _setting(strategy: Strategy, name: str, default: str) -> str:
