@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
 
-from . import kernels
 from .algebra import one_thread
 from .columns import Columns, layer_bounds
 from .contract import (
@@ -18,48 +17,30 @@ from .contract import (
     SCORES,
     TRANSFORMS,
     Call,
-    Combination,
-    Decision,
-    Floats,
+    Rule,
     check_options,
-    hostile_count,
     nearest,
     options_of,
-    prepare,
     refuse_unweighable,
     tolerance,
     update_of,
 )
 from .errors import OptionError, SettingError, ToleranceError
-from .evidence import History, deviations, evidence, remembered
+from .evidence import History, remembered
 from .geometry import Geometry
 from .given import BESIDE, UNMIXED, Given, identities, trial
+from .judging import Scene, combined, judged, verdicts
+from .judging import Verdict as Verdict
 from .momentum import decay_of, with_momentum
 from .past import after_moving, geometry_of, recalled, summed
 from .presets import PRESETS
-from .reputation import forgotten, most_rejected, reputation_of, with_reputation
+from .replay import evidence_of
+from .reputation import forgotten, reputation_of
 from .rows import Rows, saved, weighed
 from .weights import client_weights
 
 DEFAULT_SCORES = ("length", "agreement", "similarity", "signs")
 DEFAULT_TOLERANCE = 0.2
-
-
-@dataclass(frozen=True)
-class Verdict:
-    """What happened to one client in one round, and why.
-
-    `accepted` is the policy's word. `weight` is the client's share in what the rule combined; a coordinate-wise rule
-    leaves out values, not clients, so there it is the share the client would have if nothing had been left out.
-    `standing` says if the client is in quarantine or on probation, and since when.
-    """
-
-    accepted: bool
-    weight: float
-    p_value: float
-    scores: dict[str, float]
-    reason: str
-    standing: str = ""
 
 
 @dataclass(frozen=True, eq=False)
@@ -69,7 +50,8 @@ class Outcome:
     `update` is None when no update could be made, and `skipped` then says why. `geometry` is of all rows, before any
     transform. `state` is plain data to pass to the next round's call; None where the rows were anonymous. A rule that
     starts from the last round's update (`centered_clipping`) finds it there, an array `(d,)` in memory of its own; with
-    other rules, and without momentum, nothing of length d is kept.
+    other rules, and without momentum, nothing of length d is kept. `evidence` is plain data, of a size that grows with
+    n, from which and the geometry the verdicts can be derived again (`replay.replayed`).
     """
 
     update: Any
@@ -77,6 +59,7 @@ class Outcome:
     geometry: Geometry
     skipped: str | None
     state: dict[str, Any] | None
+    evidence: dict[str, Any] = field(default_factory=dict[str, Any])
 
 
 @dataclass(frozen=True)
@@ -111,9 +94,9 @@ class Defense:
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "f", tolerance(self.f))
-        for field in ("before", "scores"):
-            if isinstance(getattr(self, field), str):
-                raise SettingError(f"{field} must be a sequence of names, such as ({getattr(self, field)!r},)")
+        for name in ("before", "scores"):
+            if isinstance(getattr(self, name), str):
+                raise SettingError(f"{name} must be a sequence of names, such as ({getattr(self, name)!r},)")
         # written once in one way, so that recipes that mean the same compare equal
         object.__setattr__(self, "rule", _known(RULES, self.rule))
         object.__setattr__(self, "before", tuple(_known(TRANSFORMS, name) for name in self.before))
@@ -175,7 +158,7 @@ class Defense:
     @property
     def asked(self) -> frozenset[str]:
         """What its rule and scores ask for besides the rows, such as "trusted" or "columns" (see `rule`)."""
-        rule = RULES[Call.parse(self.rule).name]
+        rule = self._rule
         parts = (rule, *(SCORES[Call.parse(text).name] for text in self.scores))
         columns = {"columns"} if rule.reads_columns else set[str]()
         return frozenset(columns).union(*(part.asked for part in parts))
@@ -215,7 +198,6 @@ class Defense:
         if trusted is not None and "trusted" not in asked:
             raise SettingError(f"no part of {str(self)!r} uses a trusted update")
         geometry = Geometry.measured(rows)
-        f = hostile_count(self.f, rows.n)
         # everything below is in canonical order, until the outcome puts it back into the caller's
         names = None if clients is None else [clients[row] for row in map(int, rows.order)]
         beside = {"center": (state or {}).get("center"), "trusted": trusted, "model": model}
@@ -233,113 +215,55 @@ class Defense:
             clients=None if names is None else tuple(names),
             weights=None if weights is None else client_weights(np.asarray(weights)[rows.order], rows.n),
         )
-        history = History.recalled(state, names, rows.n)
-        memory: dict[str, Any] = dict((state or {}).get("memory", {}))
-        scores, found = self._scores(geometry, f, history, given, memory)
-        averaged = history.with_round({name: found[name] for name in found if not _remembers(name)})
-        decision = self._decision(evidence(averaged, found), f, history, rows.n)
-        test, reputation = reputation_of(self.reputation), None
-        if test is not None and names is not None:
-            most = most_rejected(self.policy, self.f, rows.n, left_out)
-            reputation = with_reputation(test, decision, names, state, most)
-            decision = reputation.decision
+        past = state or {}
+        scene = Scene(
+            given,
+            History.recalled(state, names, rows.n),
+            names,
+            rounds=past.get("rounds", 0),
+            reputation=past.get("reputation", {}),
+            left_out=left_out,
+        )
+        memory: dict[str, Any] = dict(past.get("memory", {}))
+        judgement = judged(self, geometry, scene, memory)
+        decision = judgement.decision
         # random parts draw anew in each round, and the same in a round that is repeated
-        rng = np.random.default_rng((state or {}).get("rounds", 0))
-        update, weights, skipped = self._aggregate(rows, geometry, decision, f, given, more, memory, rng)
+        rng = np.random.default_rng(scene.rounds)
+        found = combined(self, geometry, scene, decision, memory, rng)
+        update = None
+        if found.answer is not None:
+            kept, row = replace(rows, order=rows.order[decision.accepted]), more.get(self._rule.beside)
+            update = update_of(found.answer, kept, row=row, mixing=found.mixing, rng=rng)
         rank = np.argsort(rows.order)
-        after = None if names is None else remembered(state, names, history, averaged, decision.accepted)
-        if after is not None and names is not None:
+        after = None
+        if names is not None:
+            after = remembered(state, names, scene.history, judgement.averaged, decision.accepted)
             after |= {"memory": memory} if memory else {}
             after |= _center(update, beside["center"]) if "center" in asked else {}
             after |= _sums(state, names, sums)
             after |= after_moving(rows, names, state, update) if "past" in asked else {}
             after |= {} if means is None else {"momentum": means}
-        if after is not None and reputation is not None:
+        if after is not None and judgement.reputation is not None:
+            reputation = judgement.reputation
             after = forgotten({**after, "reputation": reputation.records}, reputation.entered)
         return Outcome(
             update=update,
-            verdicts=_verdicts(scores, decision, weights, rank, reputation.standings if reputation else ("",) * rows.n),
+            verdicts=verdicts(judgement, found.weights, rank),
             geometry=geometry.reordered(rank),
-            skipped=skipped,
+            skipped=found.skipped,
             state=after,
+            evidence=evidence_of(self, scene, judgement, found, rank),
         )
+
+    @property
+    def _rule(self) -> Rule:
+        return RULES[Call.parse(self.rule).name]
 
     def _asking(self, name: str) -> str:
         """The part that asks for something."""
         rule = Call.parse(self.rule).name
         scores = (Call.parse(text).name for text in self.scores)
         return rule if name in RULES[rule].asked else next(score for score in scores if name in SCORES[score].asked)
-
-    def _scores(
-        self, geometry: Geometry, f: int, history: History, given: Given, memory: dict[str, Any]
-    ) -> tuple[dict[str, Floats], dict[str, Floats]]:
-        """The scores, and their deviations from what is usual in this round; what they remember goes into `memory`."""
-        scores: dict[str, Floats] = {}
-        found: dict[str, Floats] = {}
-        for text in self.scores:
-            call = Call.parse(text)
-            part = SCORES[call.name]
-            before = memory.get(text)
-            scores[text], after = part.answer(geometry, f, history, given, before, None, dict(call.options))
-            if after is not None:
-                memory[text] = after
-            found[text] = deviations(scores[text], f, part.spread)
-        return scores, found
-
-    def _decision(self, against: Mapping[str, Floats], f: int, history: History, n: int) -> Decision:
-        if not against:
-            return Decision(np.ones(n, bool), np.ones(n), ("",) * n)
-        call = Call.parse(self.policy)
-        return POLICIES[call.name].function(against, f, history, **dict(call.options))
-
-    def _aggregate(
-        self,
-        rows: Rows,
-        geometry: Geometry,
-        decision: Decision,
-        f: int,
-        given: Given,
-        more: Mapping[str, Any],
-        memory: dict[str, Any],
-        rng: np.random.Generator,
-    ) -> tuple[Any, Floats, str | None]:
-        """The update of the accepted rows, each row's weight in it, and why there is none.
-
-        `more` has the one more row `(d,)` that the rule is given; transforms leave it as it is. What the rule remembers
-        goes into `memory`.
-        """
-        weights = np.zeros(rows.n)
-        if not decision.accepted.any():
-            return None, weights, "every client was rejected"
-        accepted = geometry.take(decision.accepted)
-        kept = replace(rows, order=rows.order[decision.accepted])
-        given = given.take(decision.accepted)
-        mixing = np.eye(accepted.n)
-        try:
-            for text in self.before:
-                call = Call.parse(text)
-                part, options = TRANSFORMS[call.name], dict(call.options)
-                prepare(part, accepted.n, f, options)
-                step = part.function(accepted, f, **options, **({"rng": rng} if part.random else {}))
-                accepted, mixing, given = accepted.mixed(step), step @ mixing, given.mixed(step)
-            call = Call.parse(self.rule)
-            rule = RULES[call.name]
-            prepare(rule, accepted.n, f, dict(call.options))
-            subject = accepted if rule.geometric else accepted.n
-            answer = rule.answer(subject, f, given, memory.get(self.rule), rng, dict(call.options))
-        except ToleranceError as error:
-            return None, weights, f"{len(kept.order)} of {rows.n} clients were accepted: {error}"
-        m, share = len(mixing), mixing.mean(axis=0)
-        if given.weights is not None:
-            share = given.weights / given.weights.sum() @ mixing
-        if isinstance(answer, Combination):
-            share = answer.weights[:m] @ mixing
-            if answer.memory is not None:
-                memory[self.rule] = answer.memory
-        weights[decision.accepted] = share
-        row = more.get(rule.beside)
-        update = update_of(answer, kept, row=row, mixing=mixing if self.before else None, rng=rng)
-        return update, weights, None
 
 
 def refuse_weights(defense: Defense) -> None:
@@ -366,11 +290,6 @@ def _sums(
     if sums is None:
         return {}
     return {"sums": {**(state or {}).get("sums", {}), **dict(zip(names, sums, strict=True))}}
-
-
-def _remembers(text: str) -> bool:
-    """Whether a score looks at all the rounds itself, so that its deviations are averages already."""
-    return "memory" in SCORES[Call.parse(text).name].asked
 
 
 def _known(table: Mapping[str, Any], text: str) -> str:
@@ -424,19 +343,3 @@ def _split(text: str) -> list[str]:
         else:
             parts[-1] += character
     return [part for part in parts if part.strip()]
-
-
-def _verdicts(
-    scores: Mapping[str, Floats], decision: Decision, weights: Floats, rank: kernels.Order, standings: Sequence[str]
-) -> tuple[Verdict, ...]:
-    return tuple(
-        Verdict(
-            accepted=bool(decision.accepted[place]),
-            weight=float(weights[place]),
-            p_value=float(decision.p_values[place]),
-            scores={name: float(values[place]) for name, values in scores.items()},
-            reason=decision.reasons[place],
-            standing=standings[place],
-        )
-        for place in map(int, rank)
-    )

@@ -202,6 +202,7 @@ class RobustStrategy(Strategy):
             clients={node: self.client(node) for node in {*nodes, *admission.refused}},
             standings=standings(self.state),
             rolled_back=fault,
+            evidence=outcome.evidence if outcome else None,
         )
         if not self._looping:  # the loop tells when the round is committed
             self.tell(self.last_round)
