@@ -6,6 +6,7 @@ size that grows with n: who the rows were, what was remembered of them, and what
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -15,7 +16,7 @@ import numpy as np
 
 from . import kernels
 from .algebra import one_thread
-from .contract import RULES, SCORES, Call, Floats
+from .contract import RULES, SCORES, Call, Floats, Rule
 from .errors import AuditError
 from .evidence import History
 from .geometry import Geometry
@@ -68,10 +69,10 @@ def evidence_of(
     beside = {name: getattr(scene.given, name) for name in BESIDE}
     if any(row is not None for row in beside.values()):
         told["beside"] = {name: _last_row(row, rank) for name, row in beside.items() if row is not None}
-    scores = {name: values for name, values in judgement.scores.items() if _is_recorded(SCORES, name, anonymous)}
+    scores = {name: values for name, values in judgement.scores.items() if _is_recorded(name, anonymous)}
     if scores:
         told["scores"] = {name: plain(values[rank]) for name, values in scores.items()}
-    if _is_recorded(RULES, defense.rule, anonymous):
+    if _is_recorded(defense.rule, anonymous):
         told["combined"] = {"weights": plain(outcome.weights[rank]), "skipped": outcome.skipped}
     return told
 
@@ -133,12 +134,17 @@ def numbers(values: Any, n: int) -> Floats:
     return found
 
 
-def _is_recorded(table: Mapping[str, Any], text: str, anonymous: bool) -> bool:
+@functools.lru_cache(maxsize=256)
+def _asked(text: str) -> frozenset[str]:
+    """What a score or rule asks for beside the geometry; text is read once, which costs more than all the rest."""
+    name = Call.parse(text).name
+    part = SCORES[name] if name in SCORES else RULES[name]
+    return part.asked | ({"columns"} if isinstance(part, Rule) and part.reads_columns else set[str]())
+
+
+def _is_recorded(text: str, anonymous: bool) -> bool:
     """Whether a part looks at more than the geometry and one more row; without identities nothing is remembered."""
-    part = table[Call.parse(text).name]
-    if "columns" in part.asked or getattr(part, "reads_columns", False):
-        return True
-    return not anonymous and bool(part.asked & (NOT_IN_THE_GEOMETRY | {"memory"}))
+    return "columns" in _asked(text) or (not anonymous and bool(_asked(text) & (NOT_IN_THE_GEOMETRY | {"memory"})))
 
 
 def _scene(defense: Defense, geometry: Geometry, evidence: Mapping[str, Any], memory_is_known: bool) -> Scene:
@@ -168,12 +174,10 @@ def _scene(defense: Defense, geometry: Geometry, evidence: Mapping[str, Any], me
     scores = {
         name: numbers(evidence["scores"][name], n)[order]
         for name in defense.scores
-        if _is_recorded(SCORES, name, names is None) and not (memory_is_known and _is_remembered(SCORES, name))
+        if _is_recorded(name, names is None) and not (memory_is_known and _is_remembered(name))
     }
     whole: Combined | None = None
-    if _is_recorded(RULES, defense.rule, names is None) and not (
-        memory_is_known and _is_remembered(RULES, defense.rule)
-    ):
+    if _is_recorded(defense.rule, names is None) and not (memory_is_known and _is_remembered(defense.rule)):
         found = evidence["combined"]
         whole = Combined(numbers(found["weights"], n)[order], found["skipped"])
     return Scene(
@@ -188,10 +192,9 @@ def _scene(defense: Defense, geometry: Geometry, evidence: Mapping[str, Any], me
     )
 
 
-def _is_remembered(table: Mapping[str, Any], text: str) -> bool:
+def _is_remembered(text: str) -> bool:
     """Whether all that a part looks at beside the geometry is its own memory."""
-    part = table[Call.parse(text).name]
-    return not part.asked & NOT_IN_THE_GEOMETRY and not getattr(part, "reads_columns", False)
+    return not _asked(text) & NOT_IN_THE_GEOMETRY
 
 
 def _last_row(whole: Geometry, rank: kernels.Order) -> dict[str, Any]:

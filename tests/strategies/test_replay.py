@@ -164,11 +164,9 @@ def test_what_is_derived_follows_the_geometry_and_not_the_evidence():
     defense = Defense("krum", scores=("length", "distance", "direction"), f=F)
     *_, (_, outcome) = rounds(defense, 3)
     assert set(outcome.evidence["scores"]) == {"length"}
-    far = outcome.geometry.squared_distances * np.where(np.arange(outcome.geometry.n) == 5, 100.0, 1.0)[:, None]
-    other = type(outcome.geometry)(
-        np.maximum(far, far.T), outcome.geometry.gram, outcome.geometry.scale, outcome.geometry.rank
-    )
-    changed = replayed(defense, other, outcome.evidence)
+    geometry = outcome.geometry
+    far = geometry.squared_distances * np.where(np.arange(geometry.n) == 5, 100.0, 1.0)[:, None]
+    changed = replayed(defense, replace(geometry, squared_distances=np.maximum(far, far.T)), outcome.evidence)
     assert changed.verdicts[5].scores["distance"] > outcome.verdicts[5].scores["distance"] + 1
 
 
