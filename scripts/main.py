@@ -11,7 +11,7 @@ from typing import Annotated
 
 import typer
 
-from . import audit, benchmark, calibrate, certify, evaluate, inspect, redteam, rules, simulate
+from . import audit, benchmark, calibrate, certify, deployment, evaluate, inspect, redteam, rules, simulate
 
 app = typer.Typer(
     name="hawthorn",
@@ -28,6 +28,7 @@ app.command()(calibrate.calibrate)
 app.command()(inspect.inspect)
 app.command()(benchmark.benchmark)
 app.add_typer(audit.app, name="audit")
+app.add_typer(deployment.app, name="federation")
 
 
 def _print_version(wanted: bool) -> None:

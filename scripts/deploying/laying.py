@@ -1,0 +1,96 @@
+"""`hawthorn federation init`: everything of a deployment, laid out in one folder."""
+
+from __future__ import annotations
+
+import secrets
+import shutil
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from hawthorn.strategies.errors import SettingError
+
+from . import app, production
+from .files import PRIVATE, content, written
+from .flower import SUPERLINK_PORT, check_installed
+from .folder import OWN_HOSTS, STATE, Deployment, checked_name
+from .readme import readme
+from .sites import with_new_site
+
+if TYPE_CHECKING:
+    from hawthorn.server.kinds import Scalar
+
+PEOPLE = {"operator": "operator", "viewer": "viewer"}  # certificates for people, and their roles
+
+
+def laid_out(
+    folder: Path,
+    *,
+    name: str,
+    hosts: Sequence[str],
+    port: int,
+    sites: Sequence[str],
+    programs: Path,
+    settings: Mapping[str, Scalar],
+) -> Deployment:
+    """A new deployment in a folder that is not there yet or empty; raises `SettingError`, and leaves nothing then."""
+    folder = folder.absolute()
+    checked_name("a federation", name)
+    check_installed(programs)
+    if (folder / STATE).exists():
+        raise SettingError(f"{folder} is a federation already: write another folder, or `hawthorn federation up`")
+    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        raise SettingError(f"{folder} is there already and not empty: write a folder that is not there yet")
+    if not 1 <= port <= 65535:
+        raise SettingError(f"--port must be from 1 to 65535, got {port}")
+    deployment = Deployment(folder, name, tuple(hosts) or OWN_HOSTS[:1], port, programs)
+    # before anything is written: what cannot work fails here
+    config = app.settings_of(deployment, deployment.production, len(sites), settings)
+    was_there = folder.exists()
+    try:
+        return _written(deployment, sites, config)
+    except BaseException:
+        shutil.rmtree(folder, ignore_errors=True)
+        if was_there:
+            folder.mkdir()
+        raise
+
+
+def _written(deployment: Deployment, sites: Sequence[str], config: Mapping[str, Scalar]) -> Deployment:
+    from hawthorn.server.certificates import Authority
+
+    try:
+        deployment.folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+    except OSError as error:
+        raise SettingError(f"cannot make the folder {deployment.folder}: {error.strerror}") from error
+    authority = Authority.made(deployment.authority, f"{deployment.name} authority")
+    authority.server("server", list(dict.fromkeys([*deployment.hosts, *OWN_HOSTS])))
+    for person, role in PEOPLE.items():
+        authority.client(person, role)
+    for copy in ("ca.crt", "server.crt", "server.key"):
+        written(deployment.server / copy, content(deployment.authority / copy), PRIVATE)
+    written(deployment.server / "superexec.secret", secrets.token_hex(32), PRIVATE)
+    for person in PEOPLE:
+        for copy in ("ca.crt", f"{person}.crt", f"{person}.key"):
+            written(deployment.folder / "people" / person / copy, content(deployment.authority / copy), PRIVATE)
+    for site in sites:
+        deployment = with_new_site(deployment, site)
+    written(deployment.app / "pyproject.toml", app.pyproject(deployment, config))
+    write_production(deployment)
+    written(deployment.folder / "README.md", readme(deployment))
+    deployment.save()
+    return deployment
+
+
+def write_production(deployment: Deployment) -> None:
+    """Write the units, the compose file and the front's configuration."""
+    folder = deployment.folder / "production"
+    for name, text in production.units(deployment).items():
+        written(folder / "systemd" / name, text)
+    written(folder / "nginx.conf", production.front(deployment))
+    written(folder / "compose" / "compose.yaml", production.compose(deployment))
+    written(folder / "compose" / "Dockerfile", production.DOCKERFILE)
+    inside = production.INSIDE / "server"
+    written(folder / "compose" / "front.conf", production.front(deployment, f"superlink:{SUPERLINK_PORT}", inside))
+    deployment.production.folder.mkdir(mode=0o700, exist_ok=True)
+    app.write_connection(deployment, deployment.production, SUPERLINK_PORT)

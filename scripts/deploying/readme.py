@@ -1,0 +1,55 @@
+"""The README of a deployment's folder."""
+
+from __future__ import annotations
+
+from .folder import Deployment
+
+
+def readme(deployment: Deployment) -> str:
+    """What is in the folder, and how to rehearse and to deploy it."""
+    folder = deployment.folder
+    sites = "\n".join(f"- `{site.name}`: `{site.identity}`" for site in deployment.sites)
+    return f"""\
+# The federation {deployment.name}
+
+Clients reach the server at `{deployment.address}`. Its sites, by the public keys they are known by, at `init`:
+
+{sites}
+
+| path | what | who may have it |
+|---|---|---|
+| `ca/` | the certificate authority, and all it has issued | you alone; in production keep it off the server |
+| `server/` | the server's certificate and key, the secret its processes share | the server |
+| `people/` | certificates by which people reach the control service, with their roles | each person their own |
+| `sites/NAME/` | a site's key and files; `NAME.tar.gz` is all it needs | that site |
+| `app/` | the Flower app: the settings of the run | anyone |
+| `production/` | systemd units, nginx configuration, compose file | the server |
+| `data/` | production's audit, checkpoints and SuperLink database | the server; back it up |
+| `rehearsal/` | the same of rehearsals, and logs | delete it when you like |
+
+## Rehearse it
+
+    hawthorn federation up {folder}          # server, sites, one of them poisoned, all on this machine
+    hawthorn federation status {folder}
+    hawthorn federation down {folder}
+
+## Deploy it
+
+1. Edit `app/pyproject.toml`: what is trained, with which model, for how many rounds.
+2. Install the units and the front, which is the only thing that clients reach (port {deployment.port}):
+
+        useradd --system --home-dir {folder} hawthorn
+        chown -R hawthorn {folder} && chmod 700 {folder}
+        cp production/systemd/*.service /etc/systemd/system/
+        cp production/nginx.conf /etc/nginx/conf.d/hawthorn.conf
+        systemctl enable --now nginx hawthorn-superlink hawthorn-superexec
+
+   or, in containers: `docker compose --file production/compose/compose.yaml up --build --detach`.
+3. Register the sites' keys: `hawthorn federation register {folder}`. Only registered keys can connect.
+4. Send each site its bundle by a way that is safe for a private key. Safer still, let the site make its key
+   (`ssh-keygen -t ecdsa -b 384 -N "" -f node.key`), send `node.key.pub`, and add it with
+   `hawthorn federation add-client {folder} NAME --public-key node.key.pub`.
+5. When the sites are online (`hawthorn federation status {folder} --production`), start the run, and whatever fails
+   begins again after the last round that was committed: `systemctl enable --now hawthorn-run`.
+6. Move `ca/` to a machine that is not on the network. You need it again to renew certificates, which hold 397 days.
+"""

@@ -1,0 +1,193 @@
+"""`hawthorn federation up`: the whole federation on one machine, and a run on it that goes on where it was."""
+
+from __future__ import annotations
+
+import fcntl
+import time
+from collections.abc import Callable, Generator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from hawthorn.strategies.errors import HawthornError, SettingError
+
+from . import app, flower
+from .files import json_in, write_json, written
+from .flower import Flwr, Layout
+from .folder import LEAST_SITES, Deployment, Place, Site
+from .processes import Processes, free_ports, listens
+from .services import Service, services
+
+if TYPE_CHECKING:
+    from hawthorn.server.kinds import Scalar
+
+Say = Callable[[str], None]
+
+SUPERLINK, SUPEREXEC = "superlink", "superexec"
+SERVER_APP = "flwr-serverapp"  # the program in which Flower runs a ServerApp
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What is rehearsed: with how many of the sites (None for all), how many of them hostile, and which settings."""
+
+    sites: int | None = None
+    hostile: int = 1
+    attack: str = "sign_flip"
+    settings: Mapping[str, Scalar] = field(default_factory=dict[str, "Scalar"])
+    new_ports: bool = False
+
+
+@dataclass
+class Rehearsal:
+    """A rehearsal in progress; `seconds` are what each step took."""
+
+    deployment: Deployment
+    plan: Plan
+    say: Say
+    seconds: dict[str, float] = field(default_factory=dict[str, float])
+
+    def __post_init__(self) -> None:
+        self.place: Place = self.deployment.rehearsal
+        wanted = len(self.deployment.sites) if self.plan.sites is None else self.plan.sites
+        if not LEAST_SITES <= wanted <= len(self.deployment.sites):
+            raise SettingError(
+                f"--sites must be from {LEAST_SITES} to the {len(self.deployment.sites)} there are, got {wanted}: "
+                f"`hawthorn federation add-client {self.deployment.folder} NAME` adds one"
+            )
+        self.sites: tuple[Site, ...] = self.deployment.sites[:wanted]
+        attacked: dict[str, Scalar] = {
+            "hostile": self.plan.hostile,
+            "attack": self.plan.attack if self.plan.hostile else "",
+        }
+        self.settings = app.settings_of(self.deployment, self.place, wanted, attacked | dict(self.plan.settings))
+        flower.check_installed(self.deployment.programs)
+        self.processes = Processes(self.place, flower.environment(self.place.home, self.deployment.programs))
+        self.flwr = Flwr(self.deployment.programs, self.place)
+
+    @property
+    def poisoned(self) -> tuple[Site, ...]:
+        """The sites that the settings make hostile."""
+        from hawthorn.client.attacks import hostile_clients
+        from hawthorn.server.settings import Settings
+
+        settings = Settings.parse(self.settings)
+        numbers = hostile_clients(len(self.sites), int(settings.hostile), settings.seed)
+        return tuple(site for site in self.sites if site.number in numbers)
+
+    def start(self) -> None:
+        """Start whatever does not run yet, and register who is not; what runs is left alone."""
+        layout = Layout(self.deployment.programs, self.deployment.server, self.place.folder)
+        beside = services(layout, self.deployment, self.place)
+        ports = self._ports(beside)
+        address = f"127.0.0.1:{ports[SUPERLINK]}"
+        app.write_connection(self.deployment, self.place, ports[SUPERLINK])
+        with self._timed("SuperLink"):
+            self._start(SUPERLINK, flower.superlink(layout, "127.0.0.1", ports[SUPERLINK]), ports[SUPERLINK])
+            self.processes.wait_for_port(SUPERLINK)
+        self._start(SUPEREXEC, flower.superexec(layout, address))
+        with self._timed("registration"):
+            register(self.deployment, self.place, self.sites, self.say)
+        with self._timed("SuperNodes"):
+            for site in self.sites:
+                command = flower.supernode(
+                    layout.program("flower-supernode"),
+                    address,
+                    self.deployment.site_folder(site),
+                    ports[site.name],
+                    f"partition-id={site.number}",
+                )
+                self._start(f"supernode-{site.name}", command, ports[site.name])
+        for service in beside:
+            self._start(service.name, service.command, service.port)
+            self.say(f"{service.what}: {service.url}")
+
+    def submit(self) -> str:
+        """The id of Flower's run, begun now; what a crash left unfinished is ended first."""
+        for run in self.flwr.runs():
+            if not run["status"].startswith("finished"):
+                self.flwr.stop(run["run-id"])
+        overrides = written(self.place.folder / "run-config.toml", app.toml(self.settings))
+        return self.flwr.run(self.deployment.app, overrides)
+
+    def check_alive(self, told: set[str]) -> None:
+        """Raise `HawthornError` if the server is gone; say once of each other process that ends."""
+        for name in (SUPERLINK, SUPEREXEC):
+            if not self.processes.alive(name):
+                raise HawthornError(
+                    f"{name} has ended; `hawthorn federation up {self.deployment.folder}` goes on after the last "
+                    f"round: {self.processes.last_words(name)}"
+                )
+        for name in set(self.processes.known) - told:
+            if not self.processes.alive(name):
+                told.add(name)
+                self.say(f"{name} has ended, the rounds go on without it: {self.processes.last_words(name, 2)}")
+
+    def _start(self, name: str, command: Sequence[str], port: int = 0) -> None:
+        if not self.processes.alive(name):
+            process = self.processes.start(name, command, port)
+            where = f" on 127.0.0.1:{port}" if port else ""
+            self.say(f"{name}{where}, process {process.pid}")
+
+    def _ports(self, beside: Sequence[Service]) -> dict[str, int]:
+        """The port of each process, the same as at the last start unless others are wanted."""
+        file = self.place.folder / "ports.json"
+        kept: dict[str, int] = {} if self.plan.new_ports else json_in(file)
+        names = [SUPERLINK, *(site.name for site in self.sites), *(service.name for service in beside)]
+        ports = kept | free_ports(name for name in names if name not in kept)
+        write_json(file, ports)
+        return ports
+
+    @contextmanager
+    def _timed(self, what: str) -> Generator[None]:
+        started = time.monotonic()
+        yield
+        self.seconds[what] = round(time.monotonic() - started, 2)
+
+
+def register(deployment: Deployment, place: Place, sites: Sequence[Site], say: Say) -> None:
+    """Have the SuperLink of a place know the keys of these sites; those it knows already stay as they are."""
+    nodes: dict[str, str] = json_in(place.registered) if place.database.exists() else {}
+    flwr = Flwr(deployment.programs, place)
+    for site in sites:
+        if site.identity not in nodes:
+            nodes[site.identity] = flwr.register(deployment.site_folder(site) / "node.key.pub", site.name)
+            write_json(place.registered, nodes)
+            say(f"registered {site.name}, {site.identity}, as node {nodes[site.identity]}")
+
+
+@contextmanager
+def alone(place: Place) -> Generator[None]:
+    """Nobody else starts or stops the processes of this place meanwhile; raises `SettingError` if somebody does."""
+    place.folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+    with (place.folder / "lock").open("w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            raise SettingError(
+                f"{place.folder.parent} is being brought up by another `hawthorn federation up`: wait for it, or end "
+                "it with Ctrl-C"
+            ) from None
+        yield
+
+
+def refuse_running(deployment: Deployment, processes: Processes) -> None:
+    """Raise `SettingError` if a run is in progress there."""
+    if processes.alive(SUPERLINK) and processes.helpers(SERVER_APP):
+        raise SettingError(
+            f"{deployment.folder} is up already and its run goes on: `hawthorn federation status {deployment.folder}` "
+            f"shows it, `hawthorn federation down {deployment.folder}` ends it"
+        )
+
+
+def stop(deployment: Deployment) -> tuple[int, int]:
+    """How many processes of the rehearsal were stopped, and how many of their helpers."""
+    place = deployment.rehearsal
+    return Processes(place, {}).stop()
+
+
+def is_listening(place: Place) -> bool:
+    """Whether the SuperLink of a place can be asked: the rehearsal's if it was started, production's on its port."""
+    if place.connection == "production":
+        return listens(flower.SUPERLINK_PORT)
+    return Processes(place, {}).alive(SUPERLINK)
