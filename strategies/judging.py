@@ -68,10 +68,15 @@ class Scene:
 
 @dataclass(frozen=True, eq=False)
 class Judgement:
-    """Who is accepted and why, in canonical order, and each score's deviations averaged with those of the past."""
+    """Who is accepted and why, in canonical order.
+
+    `against` is what each score says against each client, in robust deviations, and `averaged` those of this round
+    averaged with those of the past, for the scores that do not look at the past themselves.
+    """
 
     scores: dict[str, Floats]
     averaged: dict[str, Floats]
+    against: dict[str, Floats]
     decision: Decision
     reputation: Reputation | None
 
@@ -91,14 +96,15 @@ def judged(defense: Defense, geometry: Geometry, scene: Scene, memory: MutableMa
     f = hostile_count(defense.f, geometry.n)
     scores, found = _scores(defense, geometry, f, scene, memory)
     averaged = scene.history.with_round({name: found[name] for name in found if not remembers(name)})
-    decision = _decision(defense.policy, evidence(averaged, found), f, scene.history, geometry.n)
+    against = evidence(averaged, found)
+    decision = _decision(defense.policy, against, f, scene.history, geometry.n)
     test, reputation = reputation_of(defense.reputation), None
     if test is not None and scene.names is not None:
         most = most_rejected(defense.policy, defense.f, geometry.n, scene.left_out)
         before = {"rounds": scene.rounds, "reputation": scene.reputation}
         reputation = with_reputation(test, decision, scene.names, before, most)
         decision = reputation.decision
-    return Judgement(scores, averaged, decision, reputation)
+    return Judgement(scores, averaged, against, decision, reputation)
 
 
 def _scores(

@@ -35,6 +35,7 @@ NOT_IN_THE_GEOMETRY = frozenset({"columns", "sums", "past"})
 class Replay:
     """The verdicts of a round, derived again, in the order of its geometry's rows; `skipped` is as of an `Outcome`.
 
+    `against` `(n,)` is what each score says against each client, in robust deviations above the others.
     `recorded` names the parts of the recipe whose answers were taken from the evidence, because they looked at more
     than the geometry and what is remembered. `memory` is what the scores remember after the round, None where what
     they remembered before it was not given.
@@ -42,6 +43,7 @@ class Replay:
 
     verdicts: tuple[Verdict, ...]
     skipped: str | None
+    against: Mapping[str, Floats]
     recorded: tuple[str, ...]
     memory: dict[str, Any] | None
 
@@ -110,6 +112,7 @@ def replayed(
     return Replay(
         verdicts=verdicts(judgement, outcome.weights, geometry.rank),
         skipped=outcome.skipped,
+        against={name: values[geometry.rank] for name, values in judgement.against.items()},
         recorded=recorded,
         memory=None if memory is None else remembered,
     )

@@ -89,6 +89,10 @@ def test_replayed_verdicts_are_the_live_ones(defense):
         assert again.verdicts == outcome.verdicts
         assert again.skipped == outcome.skipped
         assert again.memory is None
+        assert set(again.against) == set(defense.scores)
+        for place, verdict in enumerate(outcome.verdicts):
+            told = [f"{name} by {values[place]:.1f}" for name, values in again.against.items()]
+            assert not verdict.reason or any(one in verdict.reason for one in told)
 
 
 @each_recipe
