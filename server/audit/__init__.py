@@ -1,6 +1,7 @@
 """The audit: every run, round and verdict in a database, so that any of them can be explained later."""
 
-from .records import Contribution, Round, Run
-from .store import Audit, RunAudit
+from .records import ClientRecord, Contribution, Entry, OrderRecord, Retained, Round, Run
+from .store import Audit
+from .writing import RunAudit
 
-__all__ = ["Audit", "RunAudit", "Run", "Round", "Contribution"]
+__all__ = ["Audit", "RunAudit", "Run", "Round", "Contribution", "ClientRecord", "OrderRecord", "Entry", "Retained"]

@@ -1,24 +1,33 @@
-"""The audit database: written one transaction per round, read by `hawthorn audit`."""
+"""The audit database: written one transaction per commit, read by `hawthorn audit` and whoever watches a run."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Generator, Mapping, Sequence
-from contextlib import contextmanager
-from datetime import UTC, datetime
+import secrets
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, Literal, cast
 
 import numpy as np
 from hawthorn.strategies import AuditError, Geometry, Verdict
-from hawthorn.strategies.flower import RoundRecord
-from sqlalchemy import Connection, Engine, Executable, create_engine, event, insert, inspect, select, update
+from hawthorn.strategies.flower import Commit
+from hawthorn.strategies.flower.ledger import Kind
+from hawthorn.strategies.reputation import Standing
+from sqlalchemy import Engine, Executable, case, func, insert, select, update
 from sqlalchemy.engine import RowMapping
-from sqlalchemy.exc import ArgumentError, IntegrityError, SQLAlchemyError
 
+from ..archive import load_updates
+from ..files import made_folder
 from . import schema
-from .records import Contribution, Metric, Round, Run, Scalar
+from .chain import START, entry_digest, faults
+from .opening import explained, opened_engine
+from .records import ClientRecord, Contribution, Entry, Metric, OrderRecord, Retained, Round, Run, Scalar
+from .values import Values, now
+from .writing import Keeping, RunAudit, commit_after
+
+COUNTED = ("accepted", "rejected", "refused")
 
 
 class Audit:
@@ -33,19 +42,7 @@ class Audit:
 
         Raises `AuditError` when it cannot be opened, or is not there and may not be made.
         """
-        text = str(where)
-        url = text if "://" in text else f"sqlite:///{Path(text).expanduser().absolute()}"
-        if not create and url.startswith("sqlite:///") and not Path(url.removeprefix("sqlite:///")).is_file():
-            raise AuditError(f"no audit database at {text}; a run started with audit={text!r} writes one")
-        with _explained(f"cannot open the audit database {text}"):
-            engine = create_engine(url)
-            if create and engine.dialect.name == "sqlite":
-                event.listen(engine, "connect", _make_durable)
-            if create:
-                _create_tables(engine)
-            elif not inspect(engine).has_table("runs"):
-                raise AuditError(f"{text} is a database, but not an audit written by hawthorn")
-        return cls(engine)
+        return cls(opened_engine(str(where), create=create))
 
     @property
     def url(self) -> str:
@@ -62,19 +59,67 @@ class Audit:
     def __exit__(self, *error: object) -> None:
         self.close()
 
-    def run(self, settings: Mapping[str, Scalar], *, name: str = "") -> RunAudit:
-        """A new run in the database, ready to be an observer of `RobustStrategy`."""
-        values = {
-            "name": name,
+    def run(
+        self,
+        settings: Mapping[str, Scalar],
+        *,
+        name: str = "",
+        resume: bool = False,
+        checkpoints: str | Path | None = None,
+        newest: int = 5,
+        every: int = 10,
+        updates: Literal["all", "none"] | int = "none",
+        half: bool = False,
+    ) -> RunAudit:
+        """A run in the database, a new one or with `resume` the last of that name: a `Ledger` for `RobustStrategy`.
+
+        With a folder for `checkpoints` it can go on after a crash: those of the `newest` commits, of every `every`th
+        round and of round 0 are kept there, and of the clients' `updates` those of all rounds, of none or of the last
+        so many, with `half` in half precision.
+        """
+        found = self.run_named(name) if resume else None
+        keeping = Keeping(None, newest, every, updates, half)
+        if found is not None:
+            return self._resumed(found, settings, keeping, checkpoints)
+        started = now()
+        fixed = {
+            "name": schema.storable(name),
             "settings": dict(settings),
             "version": version("hawthorn"),
-            "started": _now(),
-            "status": "running",
+            "started": started,
         }
-        with self._transaction() as connection:
-            key = connection.execute(insert(schema.runs).values(values)).inserted_primary_key
-        assert key is not None
-        return RunAudit(self._engine, int(key[0]))
+        token = secrets.token_hex(4)  # two databases may share a folder
+        with explained("cannot write the audit"), self._engine.begin() as connection:
+            key = connection.execute(insert(schema.runs).values(**fixed, status="running")).inserted_primary_key
+            assert key is not None
+            run = int(key[0])
+            if checkpoints is not None:
+                folder = made_folder(Path(checkpoints).expanduser().absolute() / f"run-{run}-{token}")
+                keeping = replace(keeping, folder=folder)
+                connection.execute(update(schema.runs).where(schema.runs.c.id == run).values(place=str(folder)))
+            entry: Values = {"run": run, "number": 0, "kind": "start", "round": 0, "at": started}
+            entry |= {"detail": fixed, "previous": START}
+            entry["digest"] = entry_digest(entry, {})
+            connection.execute(insert(schema.entries).values(entry))
+        return RunAudit(self._engine, run, 0, entry["digest"], keeping)
+
+    def _resumed(
+        self, run: Run, settings: Mapping[str, Scalar], keeping: Keeping, checkpoints: str | Path | None
+    ) -> RunAudit:
+        """A run that goes on; raises `AuditError` for one that cannot."""
+        if run.place is None:
+            raise AuditError(f"run {run.id}, {run.name!r}, cannot go on: it was started without checkpoints")
+        folder = Path(run.place)
+        if checkpoints is not None and not folder.is_dir():  # it may have been moved
+            folder = Path(checkpoints).expanduser().absolute() / folder.name
+        keeping = replace(keeping, folder=made_folder(folder))
+        last = self.head(run.id)
+        audit = RunAudit(self._engine, run.id, last.number, last.digest, keeping)
+        detail = {"settings": dict(settings), "version": version("hawthorn")}
+        audit.resumed(last.round, detail, str(folder))
+        return audit
+
+    # reading
 
     def runs(self) -> tuple[Run, ...]:
         """Every run, oldest first."""
@@ -87,14 +132,42 @@ class Audit:
             raise AuditError(f"no run {run}; the audit has {_listed(list(known), 'runs')}")
         return known[run]
 
-    def rounds(self, run: int) -> tuple[Round, ...]:
-        """The rounds of a run, in order, with the metrics of the model after each."""
+    def run_named(self, name: str) -> Run | None:
+        """The newest run of a name, None without one."""
+        return next((run for run in reversed(self.runs()) if run.name == name), None)
+
+    def newest(self) -> Run:
+        """The newest run; raises `AuditError` where there is none."""
+        runs = self.runs()
+        if not runs:
+            raise AuditError("the audit has no runs yet")
+        return runs[-1]
+
+    def rounds(self, run: int, after: int = 0) -> tuple[Round, ...]:
+        """The rounds of a run after one of them, in order, with the metrics of the model after each."""
         metrics = self.metrics(run)
-        table = schema.rounds.c
-        columns = (table.round, table.skipped, table.seconds, table.size)
-        rows = self._rows(select(*columns).where(table.run == run).order_by(table.round))
+        table, verdicts = schema.rounds.c, schema.verdicts.c
+        columns = (table.round, table.skipped, table.seconds, table.size, table.rolled_back, table.entry)
+        at = select(schema.entries.c.number, schema.entries.c.at).where(schema.entries.c.run == run)
+        times = {row["number"]: row["at"] for row in self._rows(at)}
+        counted = (
+            select(verdicts.round, *_counts())
+            .where(verdicts.run == run, verdicts.round > after)
+            .group_by(verdicts.round)
+        )
+        counts = {row["round"]: (row["accepted"], row["rejected"], row["refused"]) for row in self._rows(counted)}
+        rows = self._rows(select(*columns).where(table.run == run, table.round > after).order_by(table.round))
         return tuple(
-            Round(row["round"], row["skipped"], row["seconds"], row["size"], metrics=metrics.get(row["round"], {}))
+            Round(
+                row["round"],
+                row["skipped"],
+                row["seconds"],
+                row["size"],
+                metrics=metrics.get(row["round"], {}),
+                at=times.get(row["entry"], ""),
+                rolled_back=row["rolled_back"],
+                **dict(zip(COUNTED, map(int, counts.get(row["round"], (0, 0, 0))), strict=True)),
+            )
             for row in rows
         )
 
@@ -106,20 +179,19 @@ class Audit:
             by_round.setdefault(row["round"], {})[row["name"]] = _number(row["value"])
         return by_round
 
-    def contributions(self, run: int, round: int | None = None) -> tuple[Contribution, ...]:
-        """What every client sent in a run, or in one of its rounds, and what became of it.
+    def contributions(self, run: int, round: int | None = None, client: str | None = None) -> tuple[Contribution, ...]:
+        """What every client, or one, sent in a run, or in one of its rounds, and what became of it.
 
         Admitted replies come first in each round, in the order of the geometry's rows. Raises `AuditError` for a round
         the run does not have.
         """
         table = schema.verdicts.c
-        with _explained("cannot read the audit"), self._engine.connect() as connection:
-            there = _columns(connection, "verdicts")  # an audit that only is read stays without those it lacks
-        columns = (column for column in table if column.name in there)
-        query = select(*columns).where(table.run == run).order_by(table.round, table.position)
+        query = select(schema.verdicts).where(table.run == run).order_by(table.round, table.position)
         if round is not None:
             self._row_of_round(run, round)
             query = query.where(table.round == round)
+        if client is not None:
+            query = query.where(table.client == client)
         return tuple(_contribution(row) for row in self._rows(query))
 
     def geometry(self, run: int, round: int) -> Geometry | None:
@@ -134,6 +206,155 @@ class Audit:
             rank=np.frombuffer(row["rank"], "<i4").astype(np.intp),
         )
 
+    def evidence(self, run: int, round: int) -> Mapping[str, Any] | None:
+        """What the verdicts of a round can be derived from again, beside its geometry; None where none was stored."""
+        return self._row_of_round(run, round)["evidence"]
+
+    def standings(self, run: int) -> dict[str, Standing]:
+        """How every client stands, by identity, that anything spoke against after the run's last round."""
+        table = schema.rounds.c
+        query = select(table.standings).where(table.run == run).order_by(table.round.desc()).limit(1)
+        rows = self._rows(query)
+        found: dict[str, dict[str, Any]] = (rows[0]["standings"] if rows else None) or {}
+        return {name: Standing(**{key: _float(item) for key, item in one.items()}) for name, one in found.items()}
+
+    def clients(self, run: int) -> tuple[ClientRecord, ...]:
+        """Every client that a run has seen, numbers before names."""
+        table = schema.verdicts.c
+        columns = (
+            table.client,
+            func.count(table.round.distinct()).label("rounds"),
+            func.max(table.round).label("last"),
+        )
+        rows = self._rows(select(*columns, *_counts()).where(table.run == run).group_by(table.client))
+        latest = (
+            select(table.client, func.max(table.round).label("round"))
+            .where(table.run == run)
+            .group_by(table.client)
+            .subquery()
+        )
+        newest = (
+            select(table.client, table.name, table.node, table.reason)
+            .join(latest, (table.client == latest.c.client) & (table.round == latest.c.round))
+            .where(table.run == run)
+            .order_by(table.position)
+        )
+        said = {row["client"]: row for row in self._rows(newest)}
+        standings, held = self.standings(run), self._held(run)
+        found = [
+            ClientRecord(
+                identity=row["client"],
+                name=said[row["client"]]["name"] or "",
+                node=said[row["client"]]["node"] or "",
+                rounds=row["rounds"],
+                accepted=int(row["accepted"]),
+                rejected=int(row["rejected"]),
+                refused=int(row["refused"]),
+                last_round=row["last"],
+                last_reason=said[row["client"]]["reason"],
+                standing=standings.get(row["client"]),
+                held=row["client"] in held,
+            )
+            for row in rows
+        ]
+        return tuple(sorted(found, key=lambda one: (not one.identity.isdecimal(), len(one.identity), one.identity)))
+
+    def _held(self, run: int) -> set[str]:
+        """Whom an operator keeps in quarantine, by identity."""
+        orders, entries = schema.orders.c, schema.entries.c
+        rounds = select(entries.number, entries.round).where(entries.run == run)
+        after = {row["number"]: row["round"] for row in self._rows(rounds)}
+        over = max(after.values(), default=0)
+        query = select(schema.orders).where(orders.run == run, orders.result == "").order_by(orders.id)
+        held: set[str] = set()
+        for row in self._rows(query):
+            lasts = row["rounds"] is None or over < after.get(row["entry"], 0) + row["rounds"]
+            if row["kind"] == "quarantine" and lasts:
+                held.add(row["client"])
+            elif row["kind"] in ("quarantine", "release"):
+                held.discard(row["client"])
+        return held
+
+    # orders
+
+    def order(
+        self,
+        run: int,
+        kind: Kind,
+        client: str = "",
+        *,
+        rounds: int | None = None,
+        other: int | None = None,
+        round: int | None = None,
+        by: str = "",
+    ) -> int:
+        """The number of a new order, which the run carries out between two rounds (see `Order`).
+
+        Raises `AuditError` for a run or a client that is not there, and for a roll back to a round without checkpoint.
+        """
+        self.find_run(run)
+        if kind in ("quarantine", "release"):
+            known = [one.identity for one in self.clients(run)]
+            if client not in known:
+                raise AuditError(f"run {run} has seen no client {client!r}; it has seen {', '.join(known) or 'nobody'}")
+            if rounds is not None and rounds < 1:
+                raise AuditError(f"a quarantine lasts at least one round, got rounds={rounds}")
+        if kind == "roll_back":
+            if round is None:
+                raise AuditError("a roll back needs the round to go back to")
+            self.commit_after(run if other is None else other, round)
+        values = {"run": run, "kind": kind, "client": client, "rounds": rounds, "other": other, "round": round}
+        values |= {"by": schema.storable(by), "at": now()}
+        with explained("cannot write the order"), self._engine.begin() as connection:
+            key = connection.execute(insert(schema.orders).values(values)).inserted_primary_key
+        assert key is not None
+        return int(key[0])
+
+    def orders(self, run: int) -> tuple[OrderRecord, ...]:
+        """Every order for a run, oldest first."""
+        table = schema.orders
+        columns = [column for column in table.c if column.name != "entry"]
+        return tuple(
+            OrderRecord(**row) for row in self._rows(select(*columns).where(table.c.run == run).order_by(table.c.id))
+        )
+
+    # the chain, and what it holds
+
+    def entries(self, run: int, after: int = -1) -> tuple[Entry, ...]:
+        """The commits of a run after one of them, oldest first."""
+        table = schema.entries
+        query = select(table).where(table.c.run == run, table.c.number > after).order_by(table.c.number)
+        return tuple(Entry(**row) for row in self._rows(query))
+
+    def head(self, run: int) -> Entry:
+        """The last commit of a run; raises `AuditError` for one that has none."""
+        table = schema.entries
+        rows = self._rows(select(table).where(table.c.run == run).order_by(table.c.number.desc()).limit(1))
+        if not rows:
+            raise AuditError(f"run {run} has no chain of entries: it was written by an older hawthorn, or is not there")
+        return Entry(**rows[0])
+
+    def verify(self, run: int, head: str | None = None) -> tuple[str, ...]:
+        """What is wrong with a run's chain, a line each; `head` is a digest that was noted down and must be in it."""
+        self.find_run(run)
+        with explained("cannot read the audit"), self._engine.connect() as connection:
+            row = connection.execute(select(schema.runs).where(schema.runs.c.id == run)).mappings().one()
+            return tuple(faults(connection, row, head))
+
+    def commit_after(self, run: int, round: int) -> Commit:
+        """The model and all that is remembered after a round; raises `AuditError` where that was not kept."""
+        with explained("cannot read the audit"), self._engine.connect() as connection:
+            return commit_after(connection, run, round)
+
+    def updates(self, run: int, round: int) -> Retained:
+        """The updates of a round's admitted clients; raises `AuditError` where they were not kept."""
+        row, place = self._row_of_round(run, round), self.find_run(run).place
+        if not row["updates"] or not place:
+            raise AuditError(f"the updates of round {round} were not kept: run with updates=all, or a number of rounds")
+        rows, half = load_updates(Path(place), row["updates"])
+        clients = tuple(one.client for one in self.contributions(run, round) if one.admitted)
+        return Retained(clients, rows, half)
+
     def _row_of_round(self, run: int, round: int) -> RowMapping:
         table = schema.rounds.c
         rows = self._rows(select(schema.rounds).where(table.run == run, table.round == round))
@@ -143,148 +364,40 @@ class Audit:
         return rows[0]
 
     def _rows(self, query: Executable) -> Sequence[RowMapping]:
-        with _explained("cannot read the audit"), self._engine.connect() as connection:
+        with explained("cannot read the audit"), self._engine.connect() as connection:
             return connection.execute(query).mappings().all()
 
-    @contextmanager
-    def _transaction(self) -> Generator[Connection]:
-        with _explained("cannot write the audit"), self._engine.begin() as connection:
-            yield connection
 
-
-class RunAudit:
-    """The record of one run while it runs: called with every `RoundRecord`, closed with the run's end.
-
-    As a context manager it marks the run `finished`, or `failed` with the error that ended it. A run that was killed
-    stays `running`; the rounds it committed are whole.
-    """
-
-    def __init__(self, engine: Engine, run: int) -> None:
-        self._engine = engine
-        self.id = run
-
-    def __call__(self, record: RoundRecord) -> None:
-        """Commit one round, verdicts, refusals and geometry together. Raises `AuditError` when that fails."""
-        with _explained(f"cannot write round {record.round} of run {self.id}"), self._engine.begin() as connection:
-            connection.execute(insert(schema.rounds).values(_round_values(self.id, record)))
-            if rows := _verdict_values(self.id, record):
-                connection.execute(insert(schema.verdicts), rows)
-
-    def evaluated(self, round: int, metrics: Mapping[str, float | Sequence[float]]) -> None:
-        """Commit the metrics of the model after a round; round 0 is the initial model."""
-        key = {"run": self.id, "round": round}
-        rows = [{**key, "name": name, "value": _plain(value)} for name, value in metrics.items()]
-        if not rows:
-            return
-        with _explained(f"cannot write the metrics of round {round}"), self._engine.begin() as connection:
-            connection.execute(insert(schema.metrics), rows)
-
-    def __enter__(self) -> RunAudit:
-        return self
-
-    def __exit__(self, _: object, error: BaseException | None, trace: object) -> None:
-        ending = {
-            "finished": _now(),
-            "status": "finished" if error is None else "failed",
-            "error": None if error is None else f"{type(error).__name__}: {error}",
-        }
-        with _explained(f"cannot close run {self.id}"), self._engine.begin() as connection:
-            connection.execute(update(schema.runs).where(schema.runs.c.id == self.id).values(ending))
-
-
-def _make_durable(connection: Any, _: object) -> None:
-    """Have SQLite write ahead and sync at every commit, so that what was committed survives a crash and a power cut."""
-    cursor = connection.cursor()
-    for pragma in ("busy_timeout=30000", "journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON"):
-        cursor.execute(f"PRAGMA {pragma}")
-    cursor.close()
-
-
-def _create_tables(engine: Engine) -> None:
-    """Make the tables that are not there yet, and the column that audits lack that know no standing of clients."""
-    with engine.connect() as connection:
-        if engine.dialect.name == "sqlite":
-            connection.exec_driver_sql("BEGIN IMMEDIATE")  # runs that start together must not both see no tables
-        schema.metadata.create_all(connection)
-        if "standing" not in _columns(connection, "verdicts"):
-            connection.exec_driver_sql("ALTER TABLE verdicts ADD COLUMN standing TEXT DEFAULT '' NOT NULL")
-        connection.commit()
-
-
-def _columns(connection: Connection, table: str) -> set[str]:
-    return {column["name"] for column in inspect(connection).get_columns(table)}
-
-
-@contextmanager
-def _explained(what: str) -> Generator[None]:
-    """Turn a database error into an `AuditError` that says what could not be done."""
-    try:
-        yield
-    except IntegrityError as error:
-        raise AuditError(f"{what}: it is there already, or its run is not ({error.orig})") from error
-    except (SQLAlchemyError, ArgumentError, ModuleNotFoundError) as error:
-        reason = getattr(error, "orig", None) or error
-        raise AuditError(f"{what}: {reason}") from error
-
-
-def _round_values(run: int, record: RoundRecord) -> dict[str, object]:
-    values: dict[str, object] = {
-        "run": run,
-        "round": record.round,
-        "skipped": record.skipped,
-        "seconds": record.seconds,
-        "size": len(record.verdicts),
-    }
-    if record.geometry is not None:
-        values |= {
-            "size": record.geometry.n,
-            "squared_distances": schema.packed(record.geometry.squared_distances),
-            "gram": schema.packed(record.geometry.gram),
-            "scale": record.geometry.scale.astype("<f8").tobytes(),
-            "rank": record.geometry.rank.astype("<i4").tobytes(),
-        }
-    return values
-
-
-def _verdict_values(run: int, record: RoundRecord) -> list[dict[str, object]]:
-    admitted = [(client, True, verdict) for client, verdict in record.verdicts.items()]
-    refused = [(client, False, Verdict(False, 0.0, math.nan, {}, reason)) for client, reason in record.refused.items()]
-    return [
-        {
-            "run": run,
-            "round": record.round,
-            "position": position,
-            "client": str(client),
-            "admitted": is_admitted,
-            "accepted": bool(verdict.accepted),
-            "weight": float(verdict.weight),
-            "p_value": None if math.isnan(verdict.p_value) else float(verdict.p_value),
-            "scores": schema.plain_numbers(verdict.scores),
-            "reason": verdict.reason,
-            "standing": verdict.standing,
-        }
-        for position, (client, is_admitted, verdict) in enumerate(admitted + refused)
-    ]
+def _counts() -> tuple[Any, Any, Any]:
+    table = schema.verdicts.c
+    accepted = func.sum(case((table.accepted, 1), else_=0)).label("accepted")
+    rejected = func.sum(case((table.admitted & ~table.accepted, 1), else_=0)).label("rejected")
+    return accepted, rejected, func.sum(case((table.admitted, 0), else_=1)).label("refused")
 
 
 def _contribution(row: RowMapping) -> Contribution:
     scores = {name: float(value) for name, value in row["scores"].items()}
     p_value = math.nan if row["p_value"] is None else row["p_value"]
-    verdict = Verdict(row["accepted"], row["weight"], p_value, scores, row["reason"], row.get("standing", ""))
-    return Contribution(row["round"], row["client"], row["admitted"], verdict)
-
-
-def _plain(value: float | Sequence[float]) -> object:
-    return [schema.plain(item) for item in value] if isinstance(value, Sequence) else schema.plain(value)
+    verdict = Verdict(row["accepted"], row["weight"], p_value, scores, row["reason"], row["standing"])
+    return Contribution(
+        row["round"],
+        row["client"],
+        row["admitted"],
+        verdict,
+        node=row["node"] or row["client"],
+        name=row["name"] or "",
+        update_digest=row["digest"] or "",
+        manifest=row["manifest"],
+    )
 
 
 def _number(value: Any) -> Metric:
     return [float(item) for item in cast("list[float | str]", value)] if isinstance(value, list) else float(value)
 
 
+def _float(value: Any) -> Any:
+    return float(value) if value in ("inf", "-inf", "nan") else value
+
+
 def _listed(numbers: list[int], plural: str) -> str:
     return f"{plural} {', '.join(map(str, numbers))}" if numbers else f"no {plural}"
-
-
-def _now() -> str:
-    return datetime.now(UTC).isoformat(timespec="milliseconds")

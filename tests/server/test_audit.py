@@ -61,19 +61,6 @@ def test_numbers_without_a_name_in_json_come_back(database: Path):
         assert round.metrics["recalls"] == [0.5, math.inf]
 
 
-def test_an_audit_without_standings_is_read_as_it_is_and_written_on(database: Path):
-    with Audit.open(database) as audit, audit.run(SETTINGS) as run:
-        run(record_of(1))
-    with create_engine(f"sqlite:///{database}").begin() as connection:
-        connection.execute(text("ALTER TABLE verdicts DROP COLUMN standing"))
-    with Audit.open(database, create=False) as audit:
-        assert {one.verdict.standing for one in audit.contributions(1)} == {""}
-    with Audit.open(database) as audit, audit.run(SETTINGS) as run:
-        run(strange_record(2))
-        assert audit.contributions(run.id)[0].verdict == strange_record(2).verdicts[7]
-        assert len(audit.contributions(1)) == 7
-
-
 def test_metrics_of_the_initial_model_have_no_round(database: Path):
     with Audit.open(database) as audit, audit.run(SETTINGS) as run:
         run.evaluated(0, {"accuracy": 0.1})

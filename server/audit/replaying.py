@@ -1,0 +1,229 @@
+"""Rounds judged again from what the audit stores of them, and compared with what it stores that came of it.
+
+Verdicts are functions of the geometry and the evidence. Round after round what the scores remember is derived too, so
+that a replay of a whole run takes nothing from the evidence that geometries tell. Where the clients' updates were
+retained and the model before is still there, so is the model after.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Generator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from hawthorn.strategies import AuditError, Defense, HawthornError, Verdict
+from hawthorn.strategies.flower import Commit
+from hawthorn.strategies.replay import Replay, replayed
+
+from .models import differing, distance, integers, judged_again, model_again
+from .records import Contribution, Round, Run
+from .schema import storable
+from .store import Audit
+
+HALF = 0.01  # lengths of a round's move by which a model from updates in half precision may be off
+
+
+@dataclass(frozen=True)
+class Difference:
+    """One thing that is stored of a client otherwise than it was `found`; of the round itself without a client."""
+
+    client: str
+    what: str
+    stored: object
+    found: object
+
+
+@dataclass(frozen=True)
+class ModelReplay:
+    """The model after a round, made again from retained updates.
+
+    `differing` names the arrays that differ from those that were committed, `distance` says by how much, in lengths of
+    the round's move. `unknown` are arrays of integers, which no update tells of. `missing` says why it was not made
+    again, empty if it was.
+    """
+
+    differing: tuple[str, ...] = ()
+    distance: float = 0.0
+    half: bool = False
+    unknown: tuple[str, ...] = ()
+    missing: str = ""
+
+    @property
+    def equal(self) -> bool:
+        """Whether it is the model that was committed, as far as the updates' precision can tell."""
+        return self.distance <= HALF if self.half else not self.differing
+
+
+@dataclass(frozen=True)
+class RoundReplay:
+    """A round judged again: the `clients` whose verdicts were derived, and what is stored otherwise.
+
+    `recorded` names parts of the recipe whose answers were taken from the evidence. `missing` says why the round could
+    not be judged again, empty if it was.
+    """
+
+    round: int
+    defense: str = ""
+    clients: int = 0
+    differences: tuple[Difference, ...] = ()
+    recorded: tuple[str, ...] = ()
+    missing: str = ""
+    model: ModelReplay = ModelReplay()
+
+    @property
+    def equal(self) -> bool:
+        """Whether all that was derived is what is stored."""
+        return not self.differences and self.model.equal
+
+
+@dataclass(frozen=True)
+class Judged:
+    """A round of the audit, judged again, beside its contributions of admitted clients."""
+
+    round: Round
+    admitted: tuple[Contribution, ...]
+    evidence: Mapping[str, Any] | None
+    replay: Replay | None
+    missing: str
+
+
+def replays(
+    audit: Audit, run: Run, round: int | None = None, *, models: bool = True, tolerance: float = 0.0
+) -> Generator[RoundReplay]:
+    """The rounds of a run, or one of them, judged again; raises `AuditError` for a round that the run does not have.
+
+    Numbers may differ by `tolerance`, a share of them: nothing, on the machine that wrote them, and a rounding on
+    another kind of processor. With `models` the models are made again too where that can be done.
+    """
+    for one in judged_rounds(audit, run, round):
+        if one.replay is None:
+            yield RoundReplay(one.round.number, missing=one.missing)
+            continue
+        model = _model(audit, run, one) if models else ModelReplay(missing="not asked for")
+        assert one.evidence is not None
+        yield RoundReplay(
+            round=one.round.number,
+            defense=str(one.evidence["defense"]),
+            clients=len(one.admitted),
+            differences=tuple(_differences(one, tolerance)),
+            recorded=one.replay.recorded,
+            model=model,
+        )
+
+
+def judged_rounds(audit: Audit, run: Run, round: int | None = None) -> Generator[Judged]:
+    """The rounds of a run, or one of them, judged again from geometry and evidence."""
+    ordered = _rounds_after_orders(audit, run.id)
+    memory: Mapping[str, Any] | None = {}  # what the scores remember, None where that is not known
+    for one in audit.rounds(run.id):
+        if round is not None and one.number != round:
+            continue
+        if round is not None or one.number in ordered:
+            memory = {} if one.number == 1 and 1 not in ordered else _memory(audit, run.id, one.number)
+        judged = _judged(audit, run.id, one, memory)
+        if memory is None and judged.replay is not None:  # a checkpoint may know
+            memory = _memory(audit, run.id, one.number)
+            judged = judged if memory is None else _judged(audit, run.id, one, memory)
+        if judged.replay is not None:
+            memory = judged.replay.memory
+        elif judged.evidence is None and one.size:
+            memory = None
+        yield judged
+    if round is not None:
+        audit.geometry(run.id, round)  # raises for a round that is not there
+
+
+def _judged(audit: Audit, run: int, round: Round, memory: Mapping[str, Any] | None) -> Judged:
+    admitted = tuple(one for one in audit.contributions(run, round.number) if one.admitted)
+    geometry, evidence = audit.geometry(run, round.number), audit.evidence(run, round.number)
+    if geometry is None:
+        return Judged(round, admitted, evidence, None, f"no reply was judged: {round.skipped or 'none was admitted'}")
+    if evidence is None:
+        return Judged(round, admitted, None, None, "no evidence was stored: it was written by an older hawthorn")
+    try:
+        defense = Defense.parse(evidence["defense"])
+        replay = replayed(defense, geometry, evidence, memory)
+    except (HawthornError, KeyError, TypeError) as error:
+        raise AuditError(f"round {round.number} cannot be judged again: {error}") from error
+    return Judged(round, admitted, evidence, replay, "")
+
+
+def _memory(audit: Audit, run: int, round: int) -> Mapping[str, Any] | None:
+    """What the scores remembered when a round began, None where no checkpoint tells."""
+    try:
+        state = audit.commit_before(run, round).memory.defense
+    except AuditError:
+        return None
+    return (state or {}).get("memory", {})
+
+
+def _rounds_after_orders(audit: Audit, run: int) -> frozenset[int]:
+    """The rounds before which orders were carried out, which may have changed what is remembered."""
+    return frozenset(entry.round + 1 for entry in audit.entries(run) if entry.kind == "orders")
+
+
+def _differences(judged: Judged, tolerance: float) -> Generator[Difference]:
+    assert judged.replay is not None
+    if len(judged.admitted) != len(judged.replay.verdicts):
+        yield Difference("", "admitted clients", len(judged.admitted), len(judged.replay.verdicts))
+        return
+    for one, verdict in zip(judged.admitted, judged.replay.verdicts, strict=True):
+        yield from _of_verdict(one.client, one.verdict, verdict, tolerance)
+    skipped = judged.replay.skipped
+    if skipped is not None and storable(skipped) != judged.round.skipped:
+        yield Difference("", "why the round was skipped", judged.round.skipped, skipped)
+
+
+def _of_verdict(client: str, stored: Verdict, found: Verdict, tolerance: float) -> Generator[Difference]:
+    for what, before, after in (
+        ("accepted", stored.accepted, found.accepted),
+        ("reason", stored.reason, storable(found.reason)),
+        ("standing", stored.standing, found.standing),
+        ("scores", sorted(stored.scores), sorted(found.scores)),
+    ):
+        if before != after:
+            yield Difference(client, what, before, after)
+    numbers = [("weight", stored.weight, found.weight), ("p-value", stored.p_value, found.p_value)]
+    numbers += [(name, stored.scores[name], value) for name, value in found.scores.items() if name in stored.scores]
+    for what, before, after in numbers:
+        if not alike(before, after, tolerance):
+            yield Difference(client, what, before, after)
+
+
+def alike(one: float, other: float, tolerance: float) -> bool:
+    """Whether two numbers are one and the same, or differ by no more than this share of the larger one.
+
+    >>> alike(1.0, 1.0 + 1e-12, 0.0), alike(1.0, 1.0 + 1e-12, 1e-9), alike(float("nan"), float("nan"), 0.0)
+    (False, True, True)
+    """
+    if one == other or (math.isnan(one) and math.isnan(other)):
+        return True
+    return math.isfinite(one) and math.isfinite(other) and abs(one - other) <= tolerance * max(abs(one), abs(other))
+
+
+def _model(audit: Audit, run: Run, judged: Judged) -> ModelReplay:
+    """The model after a round made again, compared with the one that was committed."""
+    number, evidence = judged.round.number, judged.evidence
+    if judged.round.skipped is not None:
+        return ModelReplay(missing=f"the model stayed: {judged.round.skipped}")
+    assert evidence is not None
+    try:
+        retained = audit.updates(run.id, number)
+        before, after = audit.commit_before(run.id, number), audit.commit_after(run.id, number)
+        outcome = judged_again(before, retained.rows, evidence)
+        if outcome.update is None:
+            return ModelReplay(("all of it",), math.inf, retained.half)
+        arrays = model_again(before, outcome.update, run.settings, number)
+    except HawthornError as error:
+        return ModelReplay(missing=str(error))
+    return _compared(arrays, before, after, half=retained.half)
+
+
+def _compared(arrays: Any, before: Commit, after: Commit, *, half: bool) -> ModelReplay:
+    return ModelReplay(
+        differing(arrays, after.arrays),
+        distance(arrays, after.arrays, before.arrays),
+        half,
+        tuple(integers(after.arrays)),
+    )
