@@ -11,7 +11,20 @@ from typing import Annotated
 
 import typer
 
-from . import audit, benchmark, calibrate, certify, deployment, evaluate, inspect, redteam, rules, simulate
+from . import (
+    audit,
+    benchmark,
+    calibrate,
+    certify,
+    clients,
+    control,
+    deployment,
+    evaluate,
+    inspect,
+    redteam,
+    rules,
+    simulate,
+)
 
 app = typer.Typer(
     name="hawthorn",
@@ -28,6 +41,8 @@ app.command()(calibrate.calibrate)
 app.command()(inspect.inspect)
 app.command()(benchmark.benchmark)
 app.add_typer(audit.app, name="audit")
+app.command()(control.control)
+app.add_typer(clients.app, name="clients")
 app.add_typer(deployment.app, name="federation")
 
 

@@ -26,3 +26,7 @@ class OptionError(SettingError, TypeError):
 
 class AuditError(HawthornError):
     """A record that cannot be written, read or believed."""
+
+
+class ServiceError(HawthornError):
+    """A service of another process that cannot be reached, or that refused; says which and why."""

@@ -1,0 +1,170 @@
+"""The Operator service: what the audit has to tell of runs, and orders to them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Generator, Sequence
+from importlib.metadata import version
+from typing import Any, TypeVar
+
+from grpc import StatusCode
+from hawthorn.strategies import AuditError
+
+from ..audit import Audit
+from ..audit.records import ClientRecord, Run
+from . import hawthorn_pb2 as pb
+from .calls import Call
+from .limits import Limits
+from .refusal import Refusal
+from .telling import client_told, news_told, order_told, round_told, run_told, verdict_told
+
+MOST_ORDERS = 1000
+
+Record = TypeVar("Record")
+
+
+class Operator:
+    """The methods of the service, over one audit database."""
+
+    def __init__(self, audit: Audit, limits: Limits) -> None:
+        self.audit, self.limits = audit, limits
+
+    def methods(self) -> dict[str, Callable[[Any, Call], Any]]:
+        """The methods by their names in the service."""
+        return {
+            "Status": self.status,
+            "Runs": self.runs,
+            "Rounds": self.rounds,
+            "Clients": self.clients,
+            "History": self.history,
+            "Orders": self.orders,
+            "Watch": self.watch,
+            "Quarantine": self.quarantine,
+            "Release": self.release,
+            "Pause": lambda request, call: self._ordered(request.run, "pause", call),
+            "Resume": lambda request, call: self._ordered(request.run, "resume", call),
+            "RollBack": self.roll_back,
+            "Stop": lambda request, call: self._ordered(request.run, "stop", call),
+        }
+
+    def status(self, request: pb.StatusRequest, _call: Call) -> pb.StatusReply:
+        """How a run stands."""
+        run = self._run(request.run)
+        rounds = self.audit.rounds(run.id)
+        clients = self.audit.clients(run.id)
+        head = self.audit.head(run.id)
+        return pb.StatusReply(
+            run=run_told(run),
+            last_round=round_told(rounds[-1]) if rounds else None,
+            clients=len(clients),
+            quarantined=sum(_in_quarantine(client) for client in clients),
+            open_orders=sum(order.result is None for order in self.audit.orders(run.id)),
+            entry=head.number,
+            digest=head.digest,
+            server_version=version("hawthorn"),
+        )
+
+    def runs(self, request: pb.RunsRequest, _call: Call) -> pb.RunsReply:
+        """The runs, oldest first."""
+        found = sorted((run for run in self.audit.runs() if run.id > request.after), key=lambda run: run.id)
+        page, more = self._page(found, request.most)
+        return pb.RunsReply(runs=map(run_told, page), more=more)
+
+    def rounds(self, request: pb.RoundsRequest, _call: Call) -> pb.RoundsReply:
+        """The rounds of a run after some round."""
+        run = self._run(request.run)
+        page, more = self._page(self.audit.rounds(run.id, after=request.after), request.most)
+        return pb.RoundsReply(run=run.id, rounds=map(round_told, page), more=more)
+
+    def clients(self, request: pb.ClientsRequest, _call: Call) -> pb.ClientsReply:
+        """The clients of a run and where they stand."""
+        run = self._run(request.run)
+        found = sorted(self.audit.clients(run.id), key=lambda client: client.identity)
+        page, more = self._page([client for client in found if client.identity > request.after], request.most)
+        return pb.ClientsReply(run=run.id, clients=map(client_told, page), more=more)
+
+    def history(self, request: pb.HistoryRequest, _call: Call) -> pb.HistoryReply:
+        """What became of a client's updates, round by round."""
+        run = self._run(request.run)
+        client = self._client(run, request.client)
+        told = [one for one in self.audit.contributions(run.id, client=client.identity) if one.round > request.after]
+        page, more = self._page(told, request.most)
+        if more:  # whole rounds, or the next page would begin within one
+            page = [one for one in page if one.round < told[len(page)].round] or page
+        return pb.HistoryReply(run=run.id, client=client_told(client), verdicts=map(verdict_told, page), more=more)
+
+    def orders(self, request: pb.OrdersRequest, _call: Call) -> pb.OrdersReply:
+        """The orders to a run and what became of them."""
+        run = self._run(request.run)
+        return pb.OrdersReply(run=run.id, orders=map(order_told, self.audit.orders(run.id)[-MOST_ORDERS:]))
+
+    def watch(self, request: pb.WatchRequest, call: Call) -> Generator[pb.News]:
+        """What is committed, as it is; the stream ends with the run."""
+        run = self._run(request.run)
+        after, told = -1, frozenset[int]()
+        if request.HasField("after"):
+            after = request.after
+        else:
+            after = self.audit.head(run.id).number
+            told = frozenset(order.id for order in self.audit.orders(run.id) if order.result is not None)
+        while True:
+            for entry in self.audit.entries(run.id, after=after):
+                call.check()
+                after = entry.number
+                news = news_told(self.audit, entry, told)
+                told |= {order.id for order in news.orders}
+                yield news
+            if self._ended(run.id, after):
+                return
+            call.check()
+            call.wait(self.limits.poll_seconds)
+
+    def quarantine(self, request: pb.QuarantineRequest, call: Call) -> pb.OrderReply:
+        """The order to keep a client out."""
+        client = self._client(self._run(request.run), request.client)
+        return self._ordered(request.run, "quarantine", call, client=client.identity, rounds=request.rounds or None)
+
+    def release(self, request: pb.ReleaseRequest, call: Call) -> pb.OrderReply:
+        """The order to have nothing speak against a client any more."""
+        client = self._client(self._run(request.run), request.client)
+        return self._ordered(request.run, "release", call, client=client.identity)
+
+    def roll_back(self, request: pb.RollBackRequest, call: Call) -> pb.OrderReply:
+        """The order to go back to the model after a round; raises `AuditError` where that was not kept."""
+        if request.from_run:
+            self._run(request.from_run)
+        return self._ordered(request.run, "roll_back", call, round=request.round, other=request.from_run or None)
+
+    def _ordered(self, number: int, kind: Any, call: Call, **details: Any) -> pb.OrderReply:
+        run = self._run(number)
+        if run.status not in ("running", "paused"):
+            raise Refusal(StatusCode.FAILED_PRECONDITION, f"run {run.id} is {run.status} and takes no orders")
+        return pb.OrderReply(run=run.id, order=self.audit.order(run.id, kind, by=call.caller.name, **details))
+
+    def _run(self, number: int) -> Run:
+        try:
+            return self.audit.find_run(number) if number else self.audit.newest()
+        except AuditError as error:
+            raise Refusal(StatusCode.NOT_FOUND, str(error)) from error
+
+    def _client(self, run: Run, written: str) -> ClientRecord:
+        clients = self.audit.clients(run.id)
+        found = [one for one in clients if one.identity == written] or [one for one in clients if one.name == written]
+        if not written or not found:
+            raise Refusal(StatusCode.NOT_FOUND, f"run {run.id} has no client {written!r}")
+        if len(found) > 1:
+            raise Refusal(StatusCode.INVALID_ARGUMENT, f"{len(found)} clients are named {written!r}: write an identity")
+        return found[0]
+
+    def _ended(self, run: int, after: int) -> bool:
+        """Whether a run is over, and everything of it was told."""
+        over = self.audit.find_run(run).status in ("finished", "failed")
+        return over and self.audit.head(run).number <= after
+
+    def _page(self, found: Sequence[Record], most: int) -> tuple[Sequence[Record], bool]:
+        """As many as one answer takes, and whether there are more."""
+        size = min(most or self.limits.page, self.limits.page)
+        return found[:size], len(found) > size
+
+
+def _in_quarantine(client: ClientRecord) -> bool:
+    return client.held or (client.standing is not None and client.standing.name == "quarantine")
