@@ -10,7 +10,8 @@ import numpy as np
 from flwr.app import ArrayRecord, Message, MetricRecord, RecordDict
 from flwr.app.message import make_message
 from flwr.app.metadata import Metadata
-from flwr.serverapp.strategy import Strategy
+from flwr.serverapp.strategy import FedAvgM, Strategy
+from flwr.serverapp.strategy.fedopt import FedOpt
 from hawthorn.strategies import AuditError, Defense, Outcome
 from hawthorn.strategies.flower import Commit
 from hawthorn.strategies.flower.arrays import viewed
@@ -63,12 +64,11 @@ def wrapped(settings: Mapping[str, Any], before: Commit) -> Strategy:
         raise AuditError("the run's settings do not say which strategy was wrapped")
     strategy = inner_strategy(str(settings["inner"]))
     recall(strategy, before.memory.inner)
-    held: Any = strategy
     # what Flower's server optimizers note down as they send the model
-    if getattr(held, "current_arrays", "") is None:
-        held.current_arrays = before.arrays
-    elif isinstance(getattr(held, "current_arrays", None), dict):
-        held.current_arrays = {name: array.numpy() for name, array in before.arrays.items()}
+    if isinstance(strategy, FedOpt):
+        strategy.current_arrays = {name: array.numpy() for name, array in before.arrays.items()}
+    elif isinstance(strategy, FedAvgM) and strategy.current_arrays is None:
+        strategy.current_arrays = before.arrays
     return strategy
 
 

@@ -115,23 +115,19 @@ def replays(
 def judged_rounds(audit: Audit, run: Run, round: int | None = None) -> Generator[Judged]:
     """The rounds of a run, or one of them, judged again from geometry and evidence."""
     ordered = _rounds_after_orders(audit, run.id)
-    memory: Mapping[str, Any] | None = {}  # what the scores remember, None where that is not known
-    for one in audit.rounds(run.id):
-        if round is not None and one.number != round:
-            continue
-        if round is not None or one.number in ordered:
-            memory = {} if one.number == 1 and 1 not in ordered else _memory(audit, run.id, one.number)
-        judged = _judged(audit, run.id, one, memory)
-        if memory is None and judged.replay is not None:  # a checkpoint may know
+    memory: Mapping[str, Any] | None = None  # what the scores remember, None where that is not known
+    found = [one for one in audit.rounds(run.id) if round in (None, one.number)]
+    if round is not None and not found:
+        audit.geometry(run.id, round)  # raises, naming the rounds there are
+    for one in found:
+        if memory is None or one.number in ordered:
             memory = _memory(audit, run.id, one.number)
-            judged = judged if memory is None else _judged(audit, run.id, one, memory)
+        judged = _judged(audit, run.id, one, memory)
         if judged.replay is not None:
             memory = judged.replay.memory
-        elif judged.evidence is None and one.size:
+        elif one.size:
             memory = None
         yield judged
-    if round is not None:
-        audit.geometry(run.id, round)  # raises for a round that is not there
 
 
 def _judged(audit: Audit, run: int, round: Round, memory: Mapping[str, Any] | None) -> Judged:
@@ -150,7 +146,10 @@ def _judged(audit: Audit, run: int, round: Round, memory: Mapping[str, Any] | No
 
 
 def _memory(audit: Audit, run: int, round: int) -> Mapping[str, Any] | None:
-    """What the scores remembered when a round began, None where no checkpoint tells."""
+    """What the scores remembered when a round began, None where neither it nor a checkpoint tells."""
+    evidence = audit.evidence(run, round)
+    if evidence is not None and evidence.get("rounds") == 0:
+        return {}
     try:
         state = audit.commit_before(run, round).memory.defense
     except AuditError:

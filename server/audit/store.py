@@ -25,7 +25,7 @@ from .chain import START, entry_digest, faults
 from .opening import explained, opened_engine
 from .records import ClientRecord, Contribution, Entry, Metric, OrderRecord, Retained, Round, Run, Scalar
 from .values import Values, now
-from .writing import Keeping, RunAudit, commit_after
+from .writing import Keeping, RunAudit, commit_after, commit_before
 
 COUNTED = ("accepted", "rejected", "refused")
 
@@ -345,6 +345,11 @@ class Audit:
         """The model and all that is remembered after a round; raises `AuditError` where that was not kept."""
         with explained("cannot read the audit"), self._engine.connect() as connection:
             return commit_after(connection, run, round)
+
+    def commit_before(self, run: int, round: int) -> Commit:
+        """What a round began from, orders included that were carried out before it; raises `AuditError` likewise."""
+        with explained("cannot read the audit"), self._engine.connect() as connection:
+            return commit_before(connection, run, round)
 
     def updates(self, run: int, round: int) -> Retained:
         """The updates of a round's admitted clients; raises `AuditError` where they were not kept."""

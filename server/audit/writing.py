@@ -295,6 +295,25 @@ def commit_after(connection: Connection, run: int, round: int) -> Commit:
         raise AuditError(f"the checkpoint of run {run} after round {round} was not kept: {error}") from error
 
 
+def commit_before(connection: Connection, run: int, round: int) -> Commit:
+    """The last commit before that of a round, which began from it; raises `AuditError` as `commit_after` does."""
+    checkpoints, rounds, runs = schema.checkpoints, schema.rounds, schema.runs
+    entry = select(rounds.c.entry).where(rounds.c.run == run, rounds.c.round == round).scalar_subquery()
+    query = (
+        select(checkpoints, runs.c.place)
+        .join(runs, runs.c.id == checkpoints.c.run)
+        .where(checkpoints.c.run == run, checkpoints.c.entry < entry)
+        .order_by(checkpoints.c.entry.desc())
+    )
+    found = connection.execute(query).mappings().first()
+    if found is None or not found["place"]:
+        raise AuditError(f"run {run} has no checkpoint before round {round}")
+    try:
+        return commit_of(Path(found["place"]), dict(found))
+    except AuditError as error:
+        raise AuditError(f"the checkpoint of run {run} before round {round} was not kept: {error}") from error
+
+
 def commit_of(folder: Path, row: Mapping[str, Any]) -> Commit:
     """The commit that a row of the checkpoints' table stands for."""
     return Commit(row["round"], load_model(folder, row["model"]), load_memory(folder, row["memory"]))
