@@ -7,13 +7,16 @@ import random
 import time
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
+from typing import Any, cast
 
 from flwr.app import ArrayRecord, Context, MetricRecord
 from flwr.serverapp import Grid, ServerApp
 from hawthorn.strategies import RobustStrategy, SettingError
 
 from .audit import Audit, RunAudit
+from .holdout import HoldoutGuard
 from .inner import inner_strategy
+from .kinds import quorum_of, rounds_kept
 from .settings import Settings, function_named
 
 logger = logging.getLogger(__name__)
@@ -34,7 +37,8 @@ def main(grid: Grid, context: Context) -> None:
     with run_audit(settings, name=f"flwr run {context.run_id}") as audit:
         random.seed(settings.seed)  # Flower's strategies sample nodes with the global generator
         arrays: ArrayRecord = function_named("model", settings.model)(settings.run_config())
-        evaluate = audited(holdout(settings), audit)
+        evaluate = holdout(settings)
+        guard = HoldoutGuard.parse(settings.guard, evaluate) if settings.guard else None
         strategy = RobustStrategy(
             inner_strategy(
                 settings.inner,
@@ -46,11 +50,13 @@ def main(grid: Grid, context: Context) -> None:
                 min_available_nodes=1,
             ),
             settings.recipe,
-            observers=[audit] if audit else [],
+            ledger=audit,
+            guard=guard,
             weighted_by=settings.weighted_by,
             memory=settings.memory or None,
             spool=settings.spool or None,
             trusted=root(settings),
+            quorum=quorum_of(settings.quorum) if settings.quorum else None,
         )
         wait_for_nodes(grid, settings.clients, settings.wait)
         strategy.start(
@@ -58,7 +64,7 @@ def main(grid: Grid, context: Context) -> None:
             initial_arrays=arrays,
             num_rounds=settings.rounds,
             timeout=settings.reply_timeout,
-            evaluate_fn=evaluate,
+            evaluate_fn=when_due(evaluate, settings.evaluate_every),
         )
 
 
@@ -71,15 +77,23 @@ def log_with_flower() -> None:
 
 
 def holdout(settings: Settings) -> Evaluate | None:
-    """The evaluation on the server's own data that the setting `holdout` names, if it names one, when it is due."""
-    if not settings.holdout:
+    """The evaluation on the server's own data that the setting `holdout` names, if it names one."""
+    return function_named("holdout", settings.holdout)(settings.run_config()) if settings.holdout else None
+
+
+def when_due(evaluate: Evaluate | None, every: int) -> Evaluate | None:
+    """The same evaluation, which answers None in all rounds but every `every`-th one.
+
+    A guard on the holdout evaluates every model before it is taken, and that is then the round's evaluation; this one
+    is asked only of the models that stay where a round was rolled back.
+    """
+    if evaluate is None:
         return None
-    evaluate: Evaluate = function_named("holdout", settings.holdout)(settings.run_config())
 
-    def when_due(round: int, arrays: ArrayRecord) -> MetricRecord | None:
-        return None if round % settings.evaluate_every else evaluate(round, arrays)
+    def evaluate_when_due(round: int, arrays: ArrayRecord) -> MetricRecord | None:
+        return None if round % every else evaluate(round, arrays)
 
-    return when_due
+    return evaluate_when_due
 
 
 def root(settings: Settings) -> Train | None:
@@ -89,27 +103,25 @@ def root(settings: Settings) -> Train | None:
     return function_named("root", settings.root)(settings.run_config())
 
 
-def audited(evaluate: Evaluate | None, audit: RunAudit | None) -> Evaluate | None:
-    """The same evaluation, its metrics written to the audit."""
-    if evaluate is None or audit is None:
-        return evaluate
-
-    def evaluate_and_record(round: int, arrays: ArrayRecord) -> MetricRecord | None:
-        metrics = evaluate(round, arrays)
-        if metrics is not None:
-            audit.evaluated(round, metrics)
-        return metrics
-
-    return evaluate_and_record
-
-
 @contextmanager
 def run_audit(settings: Settings, *, name: str) -> Generator[RunAudit | None]:
     """The audit of this run, or None where the settings ask for none."""
     if not settings.audit:
         yield None
         return
-    with Audit.open(settings.audit) as audit, audit.run(settings.run_config(), name=name) as run:
+    with (
+        Audit.open(settings.audit) as audit,
+        audit.run(
+            settings.run_config(),
+            name=settings.run or name,
+            resume=bool(settings.run),
+            checkpoints=settings.checkpoints or None,
+            newest=settings.checkpoints_newest,
+            every=settings.checkpoints_every,
+            updates=cast("Any", rounds_kept(settings.updates)),
+            half=settings.updates_half,
+        ) as run,
+    ):
         logger.info("run %d of the audit %s", run.id, audit.url)
         yield run
 

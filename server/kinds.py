@@ -88,6 +88,43 @@ def count_or_part() -> Kind:
     return Kind("a count such as 3, or a share below 1 such as 0.3", read)
 
 
+def yes_or_no() -> Kind:
+    """True or False."""
+
+    def read(value: object) -> bool:
+        if not isinstance(value, bool):
+            raise ValueError
+        return value
+
+    return Kind("true or false", read)
+
+
+def rounds_kept(written: str) -> str | int:
+    """How many rounds are kept: "none", "all" or a number; raises `ValueError`.
+
+    >>> rounds_kept("all"), rounds_kept("50")
+    ('all', 50)
+    """
+    if written in ("none", "all"):
+        return written
+    number = int(written)
+    if number < 1:
+        raise ValueError
+    return number
+
+
+def quorum_of(written: str) -> int | float:
+    """The count or the share that is written; raises `ValueError`.
+
+    >>> quorum_of("8"), quorum_of("0.8")
+    (8, 0.8)
+    """
+    number = int(written) if written.isdecimal() else float(written)
+    if number <= 0 or (isinstance(number, float) and number > 1):
+        raise ValueError
+    return number
+
+
 def tolerated(written: str) -> int | float:
     """The count or the share that is written; raises `ValueError`.
 

@@ -17,6 +17,7 @@ from hawthorn.strategies.contract import attackers, hostile_count, nearest
 from hawthorn.strategies.defense import refuse_weights
 from hawthorn.strategies.updates import byte_count
 
+from .checks import checks
 from .inner import inner_strategy
 from .kinds import (
     Kind,
@@ -26,10 +27,13 @@ from .kinds import (
     examples,
     function_name,
     number,
+    quorum_of,
+    rounds_kept,
     text,
     tolerated,
     whole,
     writable_directory,
+    yes_or_no,
 )
 
 ROOT = "hawthorn.client.provider:root"
@@ -145,6 +149,12 @@ class Settings:
         text("a function as 'package.module:function'", function_name, empty=True),
         "function of the run config that gives `evaluate(round, arrays)` on data the server has; empty for none",
     )
+    guard: str = setting(
+        "",
+        text("a guard such as 'holdout'", checks, empty=True),
+        "what looks at a round's model before it is taken: `holdout`, `clients` or `holdout + clients`, with options "
+        "as in `holdout(tolerance=0.05)`; empty for nothing",
+    )
     root: str = setting(
         ROOT,
         text("a function as 'package.module:function'", function_name),
@@ -163,7 +173,31 @@ class Settings:
     audit: str = setting(
         "",
         text("a path or a database URL", empty=True),
-        "audit database: an SQLite file or a URL; empty for none",
+        "audit database: an SQLite file or a URL such as `postgresql://user@host/name`; empty for none",
+    )
+    run: str = setting(
+        "",
+        text("a name", empty=True),
+        "name of the run: one of that name that is in the audit goes on after its last commit; empty for a new run",
+    )
+    checkpoints: str = setting(
+        "",
+        text("a folder", empty=True),
+        "folder of what a run goes on from, model and memory, and of kept updates; empty for none",
+    )
+    checkpoints_newest: int = setting(5, whole(least=1), "newest commits whose checkpoints are kept")
+    checkpoints_every: int = setting(10, whole(least=1), "and those of every so many rounds, round 0 included")
+    updates: str = setting(
+        "none",
+        text("'none', 'all' or a number of rounds such as '50'", rounds_kept),
+        "clients' updates that are kept, for `hawthorn rewind`: `none`, `all`, or those of so many rounds",
+    )
+    updates_half: bool = setting(False, yes_or_no(), "whether they are kept in half precision")
+    quorum: str = setting(
+        "",
+        text("a count such as 8, or a share such as 0.8", quorum_of, empty=True),
+        "usable replies with which a round closes, of the clients asked: a count or a share; empty to wait for all "
+        "until `reply-timeout`",
     )
 
     @classmethod
@@ -197,6 +231,26 @@ class Settings:
             raise SettingError(
                 f"rounds must be a multiple of evaluate-every={self.evaluate_every}, so that the last model is "
                 f"evaluated; got {self.rounds}"
+            )
+        if self.run and not (self.audit and self.checkpoints):
+            raise SettingError(
+                f"run={self.run!r} goes on from what is kept: write audit='/path/to/audit.db' and "
+                "checkpoints='/path/to/a/folder'"
+            )
+        if self.checkpoints and not self.audit:
+            raise SettingError("checkpoints belong to an audit: write audit='/path/to/audit.db'")
+        if self.updates != "none" and not self.checkpoints:
+            raise SettingError(
+                f"updates={self.updates!r} are kept beside checkpoints: write checkpoints='/path/to/dir'"
+            )
+        on_holdout, by_clients = checks(self.guard)
+        if on_holdout and not self.holdout:
+            raise SettingError(f"guard={self.guard!r} needs a holdout: write holdout='package.module:function'")
+        evaluating = int(self.fraction_evaluate * self.clients)
+        if by_clients and evaluating < by_clients.least:
+            raise SettingError(
+                f"guard={self.guard!r} needs {by_clients.least} clients that evaluate, but fraction-evaluate="
+                f"{self.fraction_evaluate:g} of clients={self.clients} are {evaluating}: write a larger share"
             )
         if self.weighted_by:
             refuse_weights(self._written)
