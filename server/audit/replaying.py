@@ -12,7 +12,7 @@ from collections.abc import Generator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from hawthorn.strategies import AuditError, Defense, HawthornError, Verdict
+from hawthorn.strategies import AuditError, Defense, Geometry, HawthornError, Verdict
 from hawthorn.strategies.flower import Commit
 from hawthorn.strategies.replay import Replay, replayed
 
@@ -86,6 +86,7 @@ class Judged:
     evidence: Mapping[str, Any] | None
     replay: Replay | None
     missing: str
+    geometry: Geometry | None = None
 
 
 def replays(
@@ -136,13 +137,15 @@ def _judged(audit: Audit, run: int, round: Round, memory: Mapping[str, Any] | No
     if geometry is None:
         return Judged(round, admitted, evidence, None, f"no reply was judged: {round.skipped or 'none was admitted'}")
     if evidence is None:
-        return Judged(round, admitted, None, None, "no evidence was stored: it was written by an older hawthorn")
+        return Judged(
+            round, admitted, None, None, "no evidence was stored: it was written by an older hawthorn", geometry
+        )
     try:
         defense = Defense.parse(evidence["defense"])
         replay = replayed(defense, geometry, evidence, memory)
     except (HawthornError, KeyError, TypeError) as error:
         raise AuditError(f"round {round.number} cannot be judged again: {error}") from error
-    return Judged(round, admitted, evidence, replay, "")
+    return Judged(round, admitted, evidence, replay, "", geometry)
 
 
 def _memory(audit: Audit, run: int, round: int) -> Mapping[str, Any] | None:
