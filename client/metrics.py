@@ -21,21 +21,28 @@ Doubles = npt.NDArray[np.float64]
 class Metrics:
     """How well a model does: mean cross-entropy, share of correct answers, that share per class, and every figure.
 
-    `recalls` `(C,)` is NaN for a class that has no examples. `figures` holds `accuracy`, `balanced_accuracy` (the mean
-    of the recalls) and `worst_class_recall`; of a task's positive class `precision`, `recall`, `f1`,
-    `false_positive_rate`, `average_precision` and `roc_auc`; and `worst_group_accuracy` where test examples have
-    groups. A figure that these examples cannot tell, such as the recall of a class that is not there, is left out.
+    `recalls` `(C,)` is NaN for a class that has no examples, `counts` `(C,)` tells how many it has. `figures` holds
+    `accuracy`, `balanced_accuracy` (the mean of the recalls) and `worst_class_recall`; of a task's positive class
+    `precision`, `recall`, `f1`, `false_positive_rate`, `average_precision` and `roc_auc`; and `worst_group_accuracy`
+    where test examples have groups. A figure that these examples cannot tell, such as the recall of a class that is not
+    there, is left out.
     """
 
     loss: float
     accuracy: float
     recalls: Doubles
+    counts: npt.NDArray[np.int64]
     figures: dict[str, float] = field(default_factory=dict[str, float])
 
     @property
     def worst_class_recall(self) -> float:
         """The recall of the class that fares worst."""
         return float(np.nanmin(self.recalls))
+
+    @property
+    def by_class(self) -> dict[str, list[float] | list[int]]:
+        """The recall of each class, 0 where it has no examples, and how many it has, as metrics of a message."""
+        return {"class-recalls": np.nan_to_num(self.recalls).tolist(), "class-examples": self.counts.tolist()}
 
 
 def predictions(answers: Answers) -> Labels:
@@ -88,7 +95,7 @@ def of_answers(examples: Examples, answers: Answers, *, probabilities: bool = Fa
         "balanced_accuracy": float(np.nanmean(recalls)),
         "worst_class_recall": float(np.nanmin(recalls)),
     }
-    return Metrics(_loss(found, examples.y, probabilities), accuracy, recalls, figures)
+    return Metrics(_loss(found, examples.y, probabilities), accuracy, recalls, present, figures)
 
 
 def _loss(answers: Doubles, labels: Labels, probabilities: bool) -> float:

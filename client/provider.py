@@ -15,7 +15,7 @@ from .assignment import parts, read, task_of
 from .attacks import Recipe, attack_success
 from .metrics import judged
 from .root import Root
-from .training import arrays_of, load_arrays, logits
+from .training import activation_density, arrays_of, load_arrays, logits
 
 RunConfig = Mapping[str, object]
 Evaluation = Callable[[int, ArrayRecord], MetricRecord]
@@ -42,7 +42,10 @@ def initial_arrays(run_config: RunConfig) -> ArrayRecord:
 
 
 def holdout(run_config: RunConfig) -> Evaluation:
-    """The evaluation of a model on the task's test examples: loss, the task's figures, attack success."""
+    """The evaluation of a model on the task's test examples: loss, the task's figures, attack success.
+
+    For a guard it tells the recall of each class and how many examples that is of, and the density of activations.
+    """
     task, recipe = task_of(run_config), _recipe(run_config)
     model = task.model(read(run_config, "seed", 1))
 
@@ -50,7 +53,10 @@ def holdout(run_config: RunConfig) -> Evaluation:
         load_arrays(model, arrays)
         metrics = judged(task, logits(model, task.test.x))
         figures = {name.replace("_", "-"): value for name, value in metrics.figures.items()}
-        record = MetricRecord({"loss": metrics.loss, **figures})
+        record = MetricRecord({"loss": metrics.loss, **figures, **metrics.by_class})
+        density = activation_density(model, task.test.x)
+        if density is not None:
+            record["activation-density"] = density
         success = attack_success(recipe, model, task.test, task)
         if success is not None:
             record["attack-success"] = success

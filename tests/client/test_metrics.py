@@ -104,7 +104,6 @@ def test_a_server_reports_every_figure_of_the_task() -> None:
     task = find_task("breast_cancer")
     record = holdout({"task": "breast_cancer", "seed": 1})(1, arrays_of(task.model(seed=1)))
     metrics = judged(task, logits(task.model(seed=1), task.test.x))
-    assert dict(record) == {"loss": metrics.loss} | {
-        name.replace("_", "-"): value for name, value in metrics.figures.items()
-    }
+    figures = {name.replace("_", "-"): value for name, value in metrics.figures.items()}
+    assert dict(record) == {"loss": metrics.loss} | figures | metrics.by_class
     assert {"worst-class-recall", "false-positive-rate", "average-precision"} <= record.keys()

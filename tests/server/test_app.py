@@ -139,7 +139,8 @@ def test_the_holdout_tells_how_far_a_targeted_attack_has_come():
     config = Settings.parse({"hostile": 1, "attack": "label_flip"}).run_config()
     metrics = holdout(config)(0, initial_arrays(config))
     figures = {"accuracy", "balanced-accuracy", "worst-class-recall"}
-    assert set(metrics) == {"loss", "attack-success"} | figures
+    for_guards = {"class-recalls", "class-examples", "activation-density"}
+    assert set(metrics) == {"loss", "attack-success"} | figures | for_guards
 
 
 def own_model(run_config: dict[str, Any]) -> ArrayRecord:
