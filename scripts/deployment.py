@@ -119,7 +119,7 @@ def add_client(
     deployment = with_new_site(_opened(folder), name, public_key)
     deployment.save()
     site = deployment.sites[-1]
-    print(f"{name}: {site.identity}, bundle {deployment.site_folder(site) / f'{name}.tar.gz'}")
+    print(f"{name}: {site.identity}, bundle {deployment.site_folder(site.name) / f'{name}.tar.gz'}")
     places = [place for place in (deployment.rehearsal, deployment.production) if is_listening(place)]
     for place in places:
         register(deployment, place, [site], print)
@@ -227,6 +227,7 @@ def _rehearsed(deployment: Deployment, plan: Any, started: float) -> dict[str, A
     show_lines("The rehearsal", run_table(run), client_table(clients, poisoned))
     held = [one["site"] for one in clients if one["standing"].startswith("in quarantine")]
     print(f"in quarantine: {', '.join(held) or 'nobody'}; poisoned: {', '.join(poisoned) or 'none'}")
-    print(f"hawthorn audit show {run['run']} --audit {place.audit}")
-    print(f"hawthorn federation status {deployment.folder}; hawthorn federation down {deployment.folder}")
+    print(f"audit: hawthorn audit show {run['run']} --audit {place.audit}")
+    print(*rehearsal.looks, sep="\n")
+    print(f"processes: hawthorn federation status {deployment.folder}; all end with `hawthorn federation down`")
     return {"poisoned": poisoned, "quarantined": held, "run": run, "clients": clients, "seconds": seconds}

@@ -31,7 +31,7 @@ def tolerated(sites: int) -> int:
 
 def settings_of(deployment: Deployment, place: Place, sites: int, chosen: Mapping[str, Scalar]) -> dict[str, Scalar]:
     """The settings of the deployment's run with so many sites, those `chosen` above all; raises `SettingError`."""
-    from hawthorn.server.settings import TABLE, Settings
+    from hawthorn.server.settings import Settings
 
     own: dict[str, Scalar] = {
         "task": "digits",
@@ -46,7 +46,7 @@ def settings_of(deployment: Deployment, place: Place, sites: int, chosen: Mappin
         "run": deployment.name,
         "checkpoints": str(place.checkpoints),
     }
-    return Settings.parse({k: v for k, v in own.items() if k in TABLE} | dict(chosen)).run_config()
+    return Settings.parse(own | dict(chosen)).run_config()
 
 
 def read_settings(texts: Sequence[str]) -> dict[str, Any]:

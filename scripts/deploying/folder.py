@@ -148,9 +148,13 @@ class Deployment:
         """Where a rehearsal keeps its data."""
         return Place(self.folder / "rehearsal", "rehearsal")
 
-    def site_folder(self, site: Site) -> Path:
-        """The files of one site."""
-        return self.folder / "sites" / site.name
+    def person(self, name: str) -> Path:
+        """The certificates by which a person reaches the services."""
+        return self.folder / "people" / name
+
+    def site_folder(self, name: str) -> Path:
+        """The files of the site of that name."""
+        return self.folder / "sites" / name
 
 
 def site_names(text: str) -> tuple[str, ...]:

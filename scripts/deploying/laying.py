@@ -13,7 +13,7 @@ from hawthorn.strategies.errors import SettingError
 from . import app, production
 from .files import PRIVATE, content, written
 from .flower import SUPERLINK_PORT, check_installed
-from .folder import OWN_HOSTS, STATE, Deployment, checked_name
+from .folder import OWN_HOSTS, STATE, Deployment, Place, checked_name
 from .readme import readme
 from .sites import with_new_site
 
@@ -72,7 +72,7 @@ def _written(deployment: Deployment, sites: Sequence[str], config: Mapping[str, 
     written(deployment.server / "superexec.secret", secrets.token_hex(32), PRIVATE)
     for person in PEOPLE:
         for copy in ("ca.crt", f"{person}.crt", f"{person}.key"):
-            written(deployment.folder / "people" / person / copy, content(deployment.authority / copy), PRIVATE)
+            written(deployment.person(person) / copy, content(deployment.authority / copy), PRIVATE)
     for site in sites:
         deployment = with_new_site(deployment, site)
     written(deployment.app / "pyproject.toml", app.pyproject(deployment, config))
@@ -80,6 +80,14 @@ def _written(deployment: Deployment, sites: Sequence[str], config: Mapping[str, 
     written(deployment.folder / "README.md", readme(deployment))
     deployment.save()
     return deployment
+
+
+def make_audit(place: Place) -> None:
+    """Make the audit of a place, so that services which look at it can start before a run writes to it."""
+    from hawthorn.server.audit import Audit
+
+    place.folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+    Audit.open(place.audit).close()
 
 
 def write_production(deployment: Deployment) -> None:
@@ -93,4 +101,5 @@ def write_production(deployment: Deployment) -> None:
     inside = production.INSIDE / "server"
     written(folder / "compose" / "front.conf", production.front(deployment, f"superlink:{SUPERLINK_PORT}", inside))
     deployment.production.folder.mkdir(mode=0o700, exist_ok=True)
+    make_audit(deployment.production)
     app.write_connection(deployment, deployment.production, SUPERLINK_PORT)

@@ -47,6 +47,7 @@ class Processes:
         self.place = place
         self.environment = dict(environment)
         self.known = {name: Process(**one) for name, one in json_in(place.processes).items()}
+        self._children: list[subprocess.Popen[bytes]] = []
 
     def alive(self, name: str) -> bool:
         """Whether the process of that name was started and runs."""
@@ -76,6 +77,7 @@ class Processes:
                 )
         except OSError as error:
             raise SettingError(f"cannot start {name}: {command[0]}: {error.strerror}") from error
+        self._children.append(child)
         found = _stat(child.pid)
         self.known[name] = Process(name, child.pid, found[1] if found else 0, port)
         self._save()
@@ -98,20 +100,26 @@ class Processes:
             said = []
         return "\n".join([str(log), *said])
 
-    def stop(self) -> tuple[int, int]:
-        """How many processes were stopped, and how many helpers of theirs; asks first, then insists."""
+    def stop(self, last: Sequence[str] = ()) -> tuple[int, int]:
+        """How many processes were stopped, and how many helpers of theirs; asks first, then insists.
+
+        Those named in `last` end after all others, one by one: a client says goodbye to a server that is there.
+        """
         alive = [one for one in self.known.values() if one.alive]
-        for process in alive:
-            _signal(process.pid, signal.SIGTERM)
-        _wait_for(alive)
-        for process in alive:
-            if process.alive:
-                _signal(process.pid, signal.SIGKILL)
-        _wait_for(alive)
+        waves = [[one for one in alive if one.name not in last]]
+        waves += [[one for one in alive if one.name == name] for name in last]
+        for wave in waves:
+            for number in (signal.SIGTERM, signal.SIGKILL):
+                for process in wave:
+                    if process.alive:
+                        _signal(process.pid, number)
+                _wait_for(wave)
         helpers = self.helpers()
         for pid in helpers:
             _signal(pid, signal.SIGKILL)
-        self.known = {}
+        for child in self._children:
+            child.wait()
+        self._children, self.known = [], {}
         self._save()
         return len(alive), len(helpers)
 

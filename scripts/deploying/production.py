@@ -103,7 +103,7 @@ def units(deployment: Deployment) -> dict[str, str]:
             **common,
         ),
     }
-    for service in services(layout, deployment, place):
+    for service in services(layout, deployment):
         found[f"hawthorn-{service.name}.service"] = unit(f"{service.what} of the {whose}", service.command, **common)
     return found
 
@@ -176,7 +176,7 @@ def compose(deployment: Deployment) -> str:
         "superlink": service(deployment, link),
         "superexec": service(deployment, flower.superexec(layout, f"superlink:{SUPERLINK_PORT}"), needs="superlink"),
     }
-    for one in services(layout, deployment, inside, host="0.0.0.0"):
+    for one in services(layout, deployment, host="0.0.0.0"):
         found[one.name] = service(deployment, one.command) | {"ports": [f"{one.port}:{one.port}"]}
     found["front"] = {
         "image": "nginx:stable",

@@ -15,8 +15,9 @@ from . import app, flower
 from .files import json_in, write_json, written
 from .flower import Flwr, Layout
 from .folder import LEAST_SITES, Deployment, Place, Site
+from .laying import make_audit
 from .processes import Processes, free_ports, listens
-from .services import Service, services
+from .services import PORTS, services
 
 if TYPE_CHECKING:
     from hawthorn.server.kinds import Scalar
@@ -40,12 +41,13 @@ class Plan:
 
 @dataclass
 class Rehearsal:
-    """A rehearsal in progress; `seconds` are what each step took."""
+    """A rehearsal in progress; `seconds` are what each step took, `looks` where to look at it."""
 
     deployment: Deployment
     plan: Plan
     say: Say
     seconds: dict[str, float] = field(default_factory=dict[str, float])
+    looks: list[str] = field(default_factory=list[str])
 
     def __post_init__(self) -> None:
         self.place: Place = self.deployment.rehearsal
@@ -78,8 +80,7 @@ class Rehearsal:
     def start(self) -> None:
         """Start whatever does not run yet, and register who is not; what runs is left alone."""
         layout = Layout(self.deployment.programs, self.deployment.server, self.place.folder)
-        beside = services(layout, self.deployment, self.place)
-        ports = self._ports(beside)
+        ports = self._ports()
         address = f"127.0.0.1:{ports[SUPERLINK]}"
         app.write_connection(self.deployment, self.place, ports[SUPERLINK])
         with self._timed("SuperLink"):
@@ -93,14 +94,15 @@ class Rehearsal:
                 command = flower.supernode(
                     layout.program("flower-supernode"),
                     address,
-                    self.deployment.site_folder(site),
+                    self.deployment.site_folder(site.name),
                     ports[site.name],
                     f"partition-id={site.number}",
                 )
                 self._start(f"supernode-{site.name}", command, ports[site.name])
-        for service in beside:
+        make_audit(self.place)
+        for service in services(layout, self.deployment, ports):
             self._start(service.name, service.command, service.port)
-            self.say(f"{service.what}: {service.url}")
+            self.looks.append(f"{service.what}: {service.look}")
 
     def submit(self) -> str:
         """The id of Flower's run, begun now; what a crash left unfinished is ended first."""
@@ -129,11 +131,11 @@ class Rehearsal:
             where = f" on 127.0.0.1:{port}" if port else ""
             self.say(f"{name}{where}, process {process.pid}")
 
-    def _ports(self, beside: Sequence[Service]) -> dict[str, int]:
+    def _ports(self) -> dict[str, int]:
         """The port of each process, the same as at the last start unless others are wanted."""
         file = self.place.folder / "ports.json"
         kept: dict[str, int] = {} if self.plan.new_ports else json_in(file)
-        names = [SUPERLINK, *(site.name for site in self.sites), *(service.name for service in beside)]
+        names = [SUPERLINK, *PORTS, *(site.name for site in self.sites)]
         ports = kept | free_ports(name for name in names if name not in kept)
         write_json(file, ports)
         return ports
@@ -151,7 +153,7 @@ def register(deployment: Deployment, place: Place, sites: Sequence[Site], say: S
     flwr = Flwr(deployment.programs, place)
     for site in sites:
         if site.identity not in nodes:
-            nodes[site.identity] = flwr.register(deployment.site_folder(site) / "node.key.pub", site.name)
+            nodes[site.identity] = flwr.register(deployment.site_folder(site.name) / "node.key.pub", site.name)
             write_json(place.registered, nodes)
             say(f"registered {site.name}, {site.identity}, as node {nodes[site.identity]}")
 
@@ -182,8 +184,7 @@ def refuse_running(deployment: Deployment, processes: Processes) -> None:
 
 def stop(deployment: Deployment) -> tuple[int, int]:
     """How many processes of the rehearsal were stopped, and how many of their helpers."""
-    place = deployment.rehearsal
-    return Processes(place, {}).stop()
+    return Processes(deployment.rehearsal, {}).stop(last=(SUPEREXEC, SUPERLINK))
 
 
 def is_listening(place: Place) -> bool:

@@ -23,19 +23,17 @@ def with_new_site(deployment: Deployment, name: str, public_key: Path | None = N
 
     if checked_name("a site", name) in {site.name for site in deployment.sites}:
         raise SettingError(f"there is a site named {name!r} already: write another name")
+    known = {other.identity: other.name for other in deployment.sites}
+    if public_key is not None and (identity := node_identity(public_key)) in known:
+        raise SettingError(f"{public_key} is the key of {known[identity]} already: each site needs its own")
     number = 1 + max((site.number for site in deployment.sites), default=-1)
-    site = Site(name, number, "")
-    folder = deployment.site_folder(site)
+    folder = deployment.site_folder(name)
     folder.mkdir(parents=True, exist_ok=True, mode=0o700)
     if public_key is None:
         public = node_key(folder / KEY, comment=name)
     else:
-        node_identity(public_key)  # refuses what is no public key
         public = written(folder / f"{KEY}.pub", content(public_key))
     site = Site(name, number, node_identity(public))
-    known = {other.identity: other.name for other in deployment.sites}
-    if site.identity in known:
-        raise SettingError(f"{public_key} is the key of {known[site.identity]} already: each site needs its own")
     written(folder / "ca.crt", content(deployment.server / "ca.crt"))
     written(folder / "hawthorn-supernode.service", site_unit(deployment, site))
     written(folder / "README.md", site_readme(deployment, site, own_key=public_key is not None))
@@ -45,7 +43,7 @@ def with_new_site(deployment: Deployment, name: str, public_key: Path | None = N
 
 def write_bundle(deployment: Deployment, site: Site) -> Path:
     """The `.tar.gz` for a site: its own files and no others."""
-    folder = deployment.site_folder(site)
+    folder = deployment.site_folder(site.name)
     names = [KEY, f"{KEY}.pub", "ca.crt", "hawthorn-supernode.service", "README.md"]
     files = {name: content(folder / name) for name in names if (folder / name).exists()}
     return bundle(folder / f"{site.name}.tar.gz", site.name, files, private=frozenset({KEY}))

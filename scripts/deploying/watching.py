@@ -104,11 +104,16 @@ def told(one: Round, contributions: Sequence[Contribution], names: Mapping[str, 
     rejected = [c for c in contributions if c.admitted and not c.verdict.accepted]
     refused = [c for c in contributions if not c.admitted]
     accepted = len(contributions) - len(rejected) - len(refused)
-    metrics = "".join(f", {name} {value:.3f}" for name, value in one.metrics.items() if name in {"accuracy", "loss"})
+    metrics = "".join(f", {name} {value:.3f}" for name, value in figures(one).items())
     lines = [f"round {one.number}: {accepted} accepted, {len(rejected)} rejected, {len(refused)} refused{metrics}"]
     lines += [f"  {names.get(c.client, c.client)}: {c.verdict.reason}" for c in [*rejected, *refused]]
     lines += [f"  skipped: {one.skipped}"] if one.skipped else []
     return "\n".join(lines)
+
+
+def figures(one: Round) -> dict[str, float]:
+    """The metrics of the model after a round that are numbers."""
+    return {name: value for name, value in one.metrics.items() if isinstance(value, float) and "/" not in name}
 
 
 def opened(place: Place) -> Audit:
@@ -169,5 +174,5 @@ def run_summary(deployment: Deployment, place: Place) -> dict[str, Any]:
             "rounds": last.number if last else 0,
             "of": run.settings.get("rounds"),
             "skipped": sum(one.skipped is not None for one in rounds),
-            "metrics": dict(last.metrics) if last else {},
+            "metrics": figures(last) if last else {},
         }

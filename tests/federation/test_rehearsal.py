@@ -1,0 +1,198 @@
+"""A rehearsal from an empty folder: authenticated sites, one of them poisoned, and quarantine that outlives restarts."""
+
+import json
+import os
+import signal
+import socket
+import ssl
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hawthorn.scripts.deploying.folder import Deployment
+from hawthorn.scripts.deploying.processes import Processes, free_ports, processes_with
+from hawthorn.scripts.deploying.rehearsal import Plan, Rehearsal
+from hawthorn.server.audit import Audit
+from hawthorn.server.certificates import node_key
+
+pytestmark = pytest.mark.slow
+
+PROGRAMS = Path(sys.executable).parent
+ROUNDS = 10
+
+
+class Rehearsed:
+    """`hawthorn federation` in a folder of its own."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    def run(self, command: str, *arguments: str, status: int = 0) -> str:
+        """What a command prints."""
+        line = [str(PROGRAMS / "hawthorn"), "federation", command, *arguments]
+        environment = os.environ | {"OMP_NUM_THREADS": "1"}
+        ended = subprocess.run(
+            line, cwd=self.folder.parent, env=environment, capture_output=True, text=True, check=False
+        )
+        assert ended.returncode == status, f"{ended.stdout}\n{ended.stderr}\n{self.logs()}"
+        print(ended.stdout)
+        return ended.stdout + ended.stderr
+
+    def up(self, *arguments: str) -> dict[str, Any]:
+        """The result of a rehearsal."""
+        result = self.folder.parent / "result.json"
+        self.run("up", str(self.folder), "--json", str(result), *arguments)
+        return json.loads(result.read_text())
+
+    def logs(self) -> str:
+        return "\n".join(f"==> {log.name}\n{log.read_text()[-3000:]}" for log in self.folder.rglob("logs/*.log"))
+
+    @property
+    def deployment(self) -> Deployment:
+        return Deployment.opened(self.folder)
+
+    def processes(self) -> Processes:
+        return Processes(self.deployment.rehearsal, {})
+
+
+@pytest.fixture
+def rehearsed(tmp_path: Path) -> Iterator[Rehearsed]:
+    found = Rehearsed(tmp_path / "federation")
+    yield found
+    if found.folder.exists():
+        found.run("down", str(found.folder))
+
+
+def contributions(rehearsed: Rehearsed, round: int) -> dict[str, Any]:
+    with Audit.open(rehearsed.deployment.rehearsal.audit, create=False) as audit:
+        run = audit.run_named("federation")
+        return {one.client: one for one in audit.contributions(run.id, round)}
+
+
+def test_a_poisoned_site_ends_in_quarantine_and_stays_there_whatever_is_restarted(rehearsed, tmp_path):
+    # no folder is given, and none is there: one command lays it out and rehearses it
+    result_file = tmp_path / "first.json"
+    rehearsed.run("up", "--json", str(result_file))
+    result = json.loads(result_file.read_text())
+    print(json.dumps(result["seconds"]))
+    (poisoned,) = result["poisoned"]
+    assert result["quarantined"] == [poisoned]
+    assert (result["run"]["status"], result["run"]["rounds"]) == ("finished", ROUNDS)
+    assert result["run"]["metrics"]["accuracy"] > 0.85
+    deployment = rehearsed.deployment
+    identity = deployment.site(poisoned).identity
+    assert identity not in contributions(rehearsed, ROUNDS)
+
+    status = json.loads(rehearsed.run("status", str(rehearsed.folder), "--json", "-"))
+    assert all(process["alive"] for process in status["processes"])
+    assert {site["status"] for site in status["sites"]} == {"online"}
+    assert [one["site"] for one in status["clients"] if one["standing"].startswith("in quarantine")] == [poisoned]
+
+    ports = {process["name"]: process["port"] for process in status["processes"]}
+    _speaks_tls_alone(ports["superlink"], deployment.server / "ca.crt")
+    _refuses_a_key_that_nobody_registered(deployment, ports["superlink"], tmp_path)
+    _tells_operators_alone(deployment, ports["control"], poisoned)
+
+    # the run goes on, and so does the quarantine: with the site's SuperNode restarted ...
+    node = rehearsed.processes().known[f"supernode-{poisoned}"]
+    os.kill(node.pid, signal.SIGKILL)
+    after = rehearsed.up("--rounds", str(ROUNDS + 1))
+    assert rehearsed.processes().known[f"supernode-{poisoned}"].pid != node.pid
+    assert (after["run"]["run"], after["run"]["rounds"]) == (result["run"]["run"], ROUNDS + 1)
+    assert after["quarantined"] == [poisoned]
+    assert identity not in contributions(rehearsed, ROUNDS + 1)
+
+    # ... and with a SuperLink that has forgotten everybody, so that each site is another node
+    before = {site["name"]: site["node"] for site in status["sites"]}
+    rehearsed.run("down", str(rehearsed.folder))
+    assert processes_with(f"FLWR_HOME={deployment.rehearsal.home}") == []
+    deployment.rehearsal.database.unlink()
+    last = rehearsed.up("--rounds", str(ROUNDS + 2))
+    nodes = json.loads(rehearsed.run("status", str(rehearsed.folder), "--json", "-"))["sites"]
+    assert not {site["node"] for site in nodes} & set(before.values())
+    assert last["quarantined"] == [poisoned]
+    answered = contributions(rehearsed, ROUNDS + 2)
+    assert identity not in answered
+    assert set(answered) == {site.identity for site in deployment.sites} - {identity}
+
+
+def test_a_server_killed_in_the_middle_of_a_run_goes_on_after_the_last_round(rehearsed):
+    rehearsed.run("init", str(rehearsed.folder), "--sites", "3")
+    said: list[str] = []
+    rehearsal = Rehearsal(rehearsed.deployment, Plan(settings={"rounds": 3}), said.append)
+    rehearsal.start()
+    rehearsal.submit()
+    audit = rehearsed.deployment.rehearsal.audit
+    while not _rounds(audit):
+        rehearsal.check_alive(set())
+    # everything dies at once, as when the power fails
+    processes = rehearsed.processes()
+    helpers = processes.helpers()
+    for pid in [*(one.pid for one in processes.known.values()), *helpers]:
+        os.kill(pid, signal.SIGKILL)
+    for child in rehearsal.processes._children:
+        child.wait()
+    assert rehearsed.run("status", str(rehearsed.folder), status=1)
+    held = _rounds(audit)
+    assert held < 3
+
+    result = rehearsed.up("--rounds", "3")
+    assert (result["run"]["run"], result["run"]["status"], result["run"]["rounds"]) == (1, "finished", 3)
+    with Audit.open(audit, create=False) as opened:
+        kinds = [entry.kind for entry in opened.entries(1)]
+        assert [round.number for round in opened.rounds(1)] == [1, 2, 3]
+        assert "resume" in kinds
+        assert opened.verify(1) == ()
+
+
+def _rounds(audit: Path) -> int:
+    with Audit.open(audit, create=False) as opened:
+        run = opened.run_named("federation")
+        return 0 if run is None else len(opened.rounds(run.id))
+
+
+def _speaks_tls_alone(port: int, authority: Path) -> None:
+    context = ssl.create_default_context(cafile=str(authority))
+    with (
+        socket.create_connection(("127.0.0.1", port)) as plain,
+        context.wrap_socket(plain, server_hostname="localhost") as secured,
+    ):
+        assert secured.version() in {"TLSv1.2", "TLSv1.3"}
+    with socket.create_connection(("127.0.0.1", port)) as plain:
+        plain.sendall(b"GET /v1/fleet/ HTTP/1.1\r\nHost: localhost\r\n\r\n")
+        assert not plain.recv(100).startswith(b"HTTP")
+
+
+def _refuses_a_key_that_nobody_registered(deployment: Deployment, port: int, folder: Path) -> None:
+    node_key(folder / "stranger")
+    (own,) = free_ports(["stranger"]).values()
+    ended = subprocess.run(
+        [
+            *(PROGRAMS / "flower-supernode", "--superlink", f"127.0.0.1:{port}", "--port", str(own)),
+            *("--root-certificates", deployment.server / "ca.crt", "--max-retries", "1"),
+            *("--auth-supernode-private-key", folder / "stranger"),
+        ],
+        env=os.environ | {"FLWR_HOME": str(folder / "stranger-home"), "FLWR_TELEMETRY_ENABLED": "0"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert ended.returncode != 0, ended.stdout + ended.stderr
+
+
+def _tells_operators_alone(deployment: Deployment, port: int, poisoned: str) -> None:
+    """The control service tells whoever has a certificate of the federation, and nobody else."""
+    address = ("--server", f"127.0.0.1:{port}", "--json")
+    line = [PROGRAMS / "hawthorn", "clients", "list", *address]
+    told = subprocess.run(
+        [*line, "--certificates", deployment.person("operator")], capture_output=True, text=True, check=False
+    )
+    assert told.returncode == 0, told.stdout + told.stderr
+    assert deployment.site(poisoned).identity in told.stdout
+    stranger = subprocess.run(
+        [*line, "--certificates", deployment.site_folder(poisoned)], capture_output=True, text=True, check=False
+    )
+    assert stranger.returncode != 0

@@ -1,0 +1,343 @@
+"""`hawthorn federation`: what `init` and `add-client` write, how processes are kept, and what operators are told."""
+
+import json
+import os
+import shlex
+import shutil
+import socket
+import stat
+import subprocess
+import sys
+import tarfile
+import time
+from pathlib import Path
+
+import pytest
+import yaml
+from hawthorn.scripts.deploying import flower, rehearsal
+from hawthorn.scripts.deploying.app import settings_of
+from hawthorn.scripts.deploying.files import json_in
+from hawthorn.scripts.deploying.flower import Layout
+from hawthorn.scripts.deploying.folder import Deployment, Place, own_programs
+from hawthorn.scripts.deploying.processes import Processes, free_ports, listens, processes_with
+from hawthorn.scripts.engine import on_engine
+from hawthorn.scripts.federation import Federation
+from hawthorn.server.certificates import described, node_identity, node_key
+from hawthorn.server.settings import Settings
+from hawthorn.strategies.errors import SettingError
+
+
+@pytest.fixture
+def deployment(hawthorn, tmp_path) -> Deployment:
+    ended = hawthorn("federation", "init", "federation", "--host", "fl.example.org", "--sites", "north,south,east")
+    assert ended.status == 0, ended.err
+    return Deployment.opened(tmp_path / "federation")
+
+
+def private_keys(folder: Path) -> dict[Path, bytes]:
+    found = {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+    return {path: data for path, data in found.items() if b"PRIVATE KEY-----" in data}
+
+
+def packed(bundle: Path) -> dict[str, bytes]:
+    with tarfile.open(bundle) as archive:
+        return {entry.name: archive.extractfile(entry).read() for entry in archive.getmembers()}
+
+
+def command_of(unit: Path) -> list[str]:
+    (line,) = [line for line in unit.read_text().splitlines() if line.startswith("ExecStart=")]
+    return shlex.split(line.removeprefix("ExecStart="))
+
+
+def test_init_lays_out_a_federation_that_its_own_settings_accept(deployment):
+    assert [site.name for site in deployment.sites] == ["north", "south", "east"]
+    assert [site.number for site in deployment.sites] == [0, 1, 2]
+    assert deployment.address == "fl.example.org:9092"
+    told = described(deployment.server / "server.crt")
+    assert {"fl.example.org", "localhost", "127.0.0.1"} <= set(told.hosts)
+    for site in deployment.sites:
+        assert node_identity(deployment.site_folder(site.name) / "node.key.pub") == site.identity
+    written = (deployment.folder / "README.md").read_text()
+    assert all(site.identity in written for site in deployment.sites)
+
+
+def test_private_keys_are_their_owners_alone_and_the_server_has_not_the_authoritys(deployment):
+    keys = private_keys(deployment.folder)
+    assert {path.name for path in keys} == {"ca.key", "server.key", "operator.key", "viewer.key", "node.key"}
+    for path in [*keys, deployment.server / "superexec.secret", *deployment.folder.glob("sites/*/*.tar.gz")]:
+        assert stat.S_IMODE(path.stat().st_mode) == 0o600, path
+    assert stat.S_IMODE(deployment.folder.stat().st_mode) == 0o700
+    authority = keys[deployment.authority / "ca.key"]
+    assert [path for path, key in keys.items() if key == authority] == [deployment.authority / "ca.key"]
+
+
+def test_a_bundle_holds_a_sites_own_key_and_no_other(deployment):
+    keys = private_keys(deployment.folder)
+    for site in deployment.sites:
+        files = packed(deployment.site_folder(site.name) / f"{site.name}.tar.gz")
+        own = keys[deployment.site_folder(site.name) / "node.key"]
+        assert [name for name, data in files.items() if b"PRIVATE KEY-----" in data] == [f"{site.name}/node.key"]
+        assert files[f"{site.name}/node.key"] == own
+        assert files[f"{site.name}/ca.crt"] == (deployment.authority / "ca.crt").read_bytes()
+        unit = files[f"{site.name}/hawthorn-supernode.service"].decode()
+        assert "fl.example.org:9092" in unit
+        assert f"partition-id={site.number}" in unit
+
+
+@pytest.mark.skipif(shutil.which("systemd-analyze") is None, reason="systemd is not installed")
+def test_systemd_accepts_the_units(deployment, tmp_path):
+    units = sorted((deployment.folder / "production" / "systemd").glob("*.service"))
+    # systemd looks whether programs exist, and a site's are not on this machine
+    site = (deployment.site_folder("north") / "hawthorn-supernode.service").read_text()
+    (tmp_path / "hawthorn-supernode.service").write_text(site.replace("/opt/hawthorn/bin", str(own_programs())))
+    checked = [*units, tmp_path / "hawthorn-supernode.service"]
+    assert {"hawthorn-superlink.service", "hawthorn-superexec.service", "hawthorn-run.service"} <= {
+        unit.name for unit in units
+    }
+    answer = subprocess.run(["systemd-analyze", "verify", *checked], capture_output=True, text=True, check=False)
+    said = [line for line in answer.stderr.splitlines() if "hawthorn" in line]
+    assert (answer.returncode, said) == (0, []), answer.stderr
+    # and it would say so if they were wrong
+    (tmp_path / "wrong.service").write_text(units[0].read_text().replace(str(own_programs()), "/nowhere"))
+    wrong = subprocess.run(["systemd-analyze", "verify", tmp_path / "wrong.service"], capture_output=True, check=False)
+    assert wrong.returncode != 0
+
+
+def test_units_and_containers_start_what_a_rehearsal_starts(deployment):
+    units = deployment.folder / "production" / "systemd"
+    layout = Layout(deployment.programs, deployment.server, deployment.production.folder)
+    link = flower.superlink(layout, "127.0.0.1", flower.SUPERLINK_PORT)
+    assert command_of(units / "hawthorn-superlink.service") == link
+    document = yaml.safe_load((deployment.folder / "production" / "compose" / "compose.yaml").read_text())
+    services = document["services"]
+    assert {"superlink", "superexec", "front"} <= set(services)
+
+    def options(command: list[str]) -> list[str]:
+        return [word for word in command if word.startswith("--")]
+
+    assert options(services["superlink"]["command"]) == options(link)
+    # only the front's port, and those of services that check who is there, are open
+    assert "ports" not in services["superlink"]
+    assert services["front"]["ports"] == ["9092:9092"]
+    mounted = [volume for service in services.values() for volume in service["volumes"]]
+    assert not [volume for volume in mounted if str(deployment.authority) in volume]
+
+
+@pytest.mark.skipif(shutil.which("nginx") is None, reason="nginx is not installed")
+def test_nginx_accepts_the_front(deployment, tmp_path):
+    kinds = ("client_body", "proxy", "fastcgi", "uwsgi", "scgi")  # nginx makes a folder for each
+    folders = " ".join(f"{kind}_temp_path {tmp_path}/{kind};" for kind in kinds)
+    front = f"http {{ {folders} access_log off; include {deployment.folder}/production/nginx.conf; }}"
+    (tmp_path / "nginx.conf").write_text(f"pid {tmp_path}/pid; error_log stderr; events {{}}\n{front}\n")
+    answer = subprocess.run(["nginx", "-t", "-c", tmp_path / "nginx.conf"], capture_output=True, text=True, check=False)
+    assert answer.returncode == 0, answer.stderr
+
+
+def test_the_front_lets_only_supernodes_calls_through(deployment):
+    text = (deployment.folder / "production" / "nginx.conf").read_text()
+    places = [line.split()[1] for line in text.splitlines() if line.strip().startswith("location")]
+    assert places == ["/v1/fleet/", "/"]
+    assert "return 403" in text.partition("location / ")[2]
+
+
+def test_a_site_may_bring_a_key_of_its_own(hawthorn, deployment, tmp_path):
+    public = node_key(tmp_path / "west")
+    ended = hawthorn("federation", "add-client", "federation", "west", "--public-key", str(public))
+    assert ended.status == 0, ended.err
+    after = Deployment.opened(deployment.folder)
+    assert (after.sites[-1].name, after.sites[-1].number) == ("west", 3)
+    assert after.sites[-1].identity == node_identity(public)
+    files = packed(after.site_folder("west") / "west.tar.gz")
+    assert not [name for name, data in files.items() if b"PRIVATE KEY-----" in data]
+    assert "west/hawthorn-supernode.service" in files
+    again = hawthorn("federation", "add-client", "federation", "other", "--public-key", str(public))
+    assert again.status == 2
+    assert "is the key of west already" in again.err
+    assert not (deployment.folder / "sites" / "other").exists()
+
+
+def test_add_client_makes_a_key_where_none_is_given(hawthorn, deployment):
+    ended = hawthorn("federation", "add-client", "federation", "west")
+    assert ended.status == 0, ended.err
+    assert "the server is down" in ended.out
+    site = Deployment.opened(deployment.folder).site("west")
+    assert site.identity in ended.out
+    own = deployment.site_folder(site.name) / "node.key"
+    assert packed(deployment.site_folder(site.name) / "west.tar.gz")["west/node.key"] == own.read_bytes()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        (["--sites", "2"], "a federation that can tell a poisoned site needs at least 3 sites, got 2"),
+        (["--sites", "a,b,a"], "each site needs a name of its own"),
+        (["--sites", "a,b,../c"], "a site must be named with letters"),
+        (["--name", "a b"], "a federation must be named with letters"),
+        (["--host", "not a host"], "a host must be a name such as"),
+        (["--port", "70000"], "--port must be from 1 to 65535, got 70000"),
+        (["--programs", "nowhere"], "flwr, flower-superlink, flower-superexec, flower-supernode, hawthorn is not in"),
+        (["--set", "rounds=0"], "rounds must be a whole number of at least 1, got 0"),
+        (["--set", "round=5"], "no setting named 'round'; did you mean 'rounds'?"),
+        (["--set", "rounds"], "a setting is written name=value"),
+    ],
+    ids=lambda value: value[0].lstrip("-") + value[1] if isinstance(value, list) else "",
+)
+def test_what_cannot_work_leaves_no_folder_behind(hawthorn, tmp_path, arguments, told):
+    ended = hawthorn("federation", "init", "federation", *arguments)
+    assert ended.status == 2
+    assert told in ended.err
+    assert not (tmp_path / "federation").exists()
+
+
+def test_init_never_writes_into_a_folder_with_something_in_it(hawthorn, deployment, tmp_path):
+    key = (deployment.authority / "ca.key").read_bytes()
+    again = hawthorn("federation", "init", "federation")
+    assert again.status == 2
+    assert "is a federation already" in again.err
+    assert (deployment.authority / "ca.key").read_bytes() == key
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "thesis.txt").write_text("years of work")
+    ended = hawthorn("federation", "init", "mine")
+    assert ended.status == 2
+    assert "is there already and not empty" in ended.err
+    assert [path.name for path in (tmp_path / "mine").iterdir()] == ["thesis.txt"]
+
+
+@pytest.mark.parametrize("command", ["up", "status", "down", "register", "run"])
+def test_a_folder_that_is_no_federation_is_told(hawthorn, tmp_path, command):
+    ended = hawthorn("federation", command, "elsewhere")
+    assert ended.status == 2
+    assert f"{tmp_path / 'elsewhere'} is no federation yet: write `hawthorn federation init" in ended.err
+
+
+@pytest.mark.parametrize("sites", [1, 2, 4])
+def test_a_rehearsal_needs_sites_that_are_there(hawthorn, deployment, sites):
+    ended = hawthorn("federation", "up", "federation", "--sites", str(sites))
+    assert ended.status == 2
+    assert f"--sites must be from 3 to the 3 there are, got {sites}" in ended.err
+
+
+def test_status_of_a_federation_that_is_down(hawthorn, deployment):
+    ended = hawthorn("federation", "status", "federation", "--json", "-")
+    assert ended.status == 0, ended.err
+    document = ended.document
+    assert document["processes"] == []
+    assert document["run"] == {}
+    assert {site["status"] for site in document["sites"]} == {"not registered"}
+    days = {one["file"]: one["days_left"] for one in document["certificates"]}
+    assert 3640 < days["server/ca.crt"] < 3651
+    assert 396 < days["server/server.crt"] <= 397
+    shown = hawthorn("federation", "status", "federation")
+    assert "server/server.crt" in shown.out
+    assert "north" in shown.out
+
+
+@pytest.fixture
+def kept(tmp_path):
+    place = Place(tmp_path / "place", "rehearsal")
+    place.folder.mkdir()
+    processes = Processes(place, dict(os.environ) | {"FLWR_HOME": str(place.home)})
+    yield processes
+    processes.stop()
+
+
+def test_a_process_is_known_to_the_next_command_until_it_is_stopped(kept):
+    process = kept.start("sleeper", ["sleep", "1000"])
+    found = Processes(kept.place, {})
+    assert found.alive("sleeper")
+    assert found.known["sleeper"] == process
+    assert found.stop() == (1, 0)
+    assert not kept.alive("sleeper")
+    assert Processes(kept.place, {}).known == {}
+
+
+def test_another_process_with_the_same_pid_is_left_alone(kept):
+    other = subprocess.Popen(["sleep", "1000"])
+    try:
+        document = {"sleeper": {"name": "sleeper", "pid": other.pid, "started": 1, "port": 0}}
+        kept.place.processes.write_text(json.dumps(document))
+        found = Processes(kept.place, {})
+        assert not found.alive("sleeper")
+        assert found.stop() == (0, 0)
+        assert other.poll() is None
+    finally:
+        other.kill()
+        other.wait()
+
+
+def test_helpers_in_sessions_of_their_own_are_stopped_too(kept):
+    # as Flower does: the parent is gone, the helper is not its child any more
+    script = "import subprocess; subprocess.Popen(['sleep', '1000'], start_new_session=True)"
+    kept.start("parent", [sys.executable, "-c", script])
+    while kept.alive("parent") or not kept.helpers("sleep"):
+        time.sleep(0.05)
+    (helper,) = kept.helpers("sleep")
+    assert kept.stop() == (0, 1)
+    while helper in processes_with(f"FLWR_HOME={kept.place.home}"):
+        time.sleep(0.05)
+
+
+def test_who_does_not_end_when_asked_is_made_to(kept, monkeypatch):
+    monkeypatch.setattr("hawthorn.scripts.deploying.processes.PATIENCE", 1.0)
+    deaf = "signal.signal(signal.SIGTERM, signal.SIG_IGN); print('deaf', flush=True)"
+    script = f"import signal, time; {deaf}; time.sleep(1000)"
+    kept.start("deaf", [sys.executable, "-c", script])
+    while "deaf" not in kept.last_words("deaf").splitlines():
+        time.sleep(0.05)
+    assert kept.stop() == (1, 0)
+
+
+def test_a_port_that_is_taken_is_told(kept):
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port = server.getsockname()[1]
+        with pytest.raises(SettingError, match=f"port {port} of superlink is taken by another process"):
+            kept.start("superlink", ["sleep", "1000"], port)
+    assert kept.known == {}
+
+
+def test_a_process_that_ends_before_it_listens_is_told_with_its_last_words(kept):
+    (port,) = free_ports(["server"]).values()
+    kept.start("server", [sys.executable, "-c", "raise SystemExit('no certificate')"], port)
+    with pytest.raises(Exception, match="server ended before it listened") as raised:
+        kept.wait_for_port("server")
+    assert "no certificate" in str(raised.value)
+    assert str(kept.place.logs / "server.log") in str(raised.value)
+
+
+def test_free_ports_are_free_and_differ():
+    ports = free_ports("abcdefgh")
+    assert len(set(ports.values())) == 8
+    assert not any(map(listens, ports.values()))
+
+
+def test_two_commands_do_not_bring_up_the_same_federation(hawthorn, deployment):
+    with rehearsal.alone(deployment.rehearsal):
+        ended = hawthorn("federation", "up", "federation")
+    assert ended.status == 2
+    assert "is being brought up by another `hawthorn federation up`" in ended.err
+    assert json_in(deployment.rehearsal.processes) == {}
+
+
+def test_status_fails_when_a_process_has_ended(hawthorn, deployment):
+    place = deployment.rehearsal
+    place.folder.mkdir()
+    processes = Processes(place, dict(os.environ) | {"FLWR_HOME": str(place.home)})
+    processes.start("supernode-north", ["true"])
+    while processes.alive("supernode-north"):
+        time.sleep(0.05)
+    ended = hawthorn("federation", "status", "federation")
+    processes.stop()
+    assert ended.status == 1
+    assert "supernode-north.log" in ended.out
+
+
+@pytest.mark.parametrize(("sites", "hostile"), [(3, 1), (4, 1), (7, 2)])
+def test_the_recipe_brings_poisoned_sites_into_quarantine_and_trains_meanwhile(tmp_path, sites, hostile):
+    deployment = Deployment(tmp_path, "test", ("localhost",), 9092, own_programs())
+    chosen = {"hostile": hostile, "attack": "sign_flip"}
+    settings = Settings.parse(settings_of(deployment, deployment.rehearsal, sites, chosen))
+    assert not settings.remark
+    federation = Federation.of(settings, settings.recipe)
+    run = on_engine("in-process", sites, lambda grid: federation.run("defended", grid, lambda _: None))
+    assert set(range(sites)) - set(run.records[-1].verdicts) == federation.hostile  # who is in quarantine is not asked
+    assert run.accuracy[-1] > 0.85
