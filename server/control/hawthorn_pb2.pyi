@@ -1,11 +1,9 @@
-from collections.abc import Iterable as _Iterable
-from collections.abc import Mapping as _Mapping
-from typing import ClassVar as _ClassVar
-
-from google.protobuf import descriptor as _descriptor
-from google.protobuf import message as _message
 from google.protobuf.internal import containers as _containers
 from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
+from google.protobuf import descriptor as _descriptor
+from google.protobuf import message as _message
+from collections.abc import Iterable as _Iterable, Mapping as _Mapping
+from typing import ClassVar as _ClassVar, Optional as _Optional, Union as _Union
 
 DESCRIPTOR: _descriptor.FileDescriptor
 
@@ -21,14 +19,14 @@ FLOAT64: Numbers
 FLOAT16: Numbers
 
 class Run(_message.Message):
-    __slots__ = ("error", "finished", "id", "name", "settings", "started", "status", "version")
+    __slots__ = ("id", "name", "status", "started", "finished", "error", "version", "settings")
     class SettingsEntry(_message.Message):
         __slots__ = ("key", "value")
         KEY_FIELD_NUMBER: _ClassVar[int]
         VALUE_FIELD_NUMBER: _ClassVar[int]
         key: str
         value: str
-        def __init__(self, key: str | None = ..., value: str | None = ...) -> None: ...
+        def __init__(self, key: _Optional[str] = ..., value: _Optional[str] = ...) -> None: ...
     ID_FIELD_NUMBER: _ClassVar[int]
     NAME_FIELD_NUMBER: _ClassVar[int]
     STATUS_FIELD_NUMBER: _ClassVar[int]
@@ -45,23 +43,23 @@ class Run(_message.Message):
     error: str
     version: str
     settings: _containers.ScalarMap[str, str]
-    def __init__(self, id: int | None = ..., name: str | None = ..., status: str | None = ..., started: str | None = ..., finished: str | None = ..., error: str | None = ..., version: str | None = ..., settings: _Mapping[str, str] | None = ...) -> None: ...
+    def __init__(self, id: _Optional[int] = ..., name: _Optional[str] = ..., status: _Optional[str] = ..., started: _Optional[str] = ..., finished: _Optional[str] = ..., error: _Optional[str] = ..., version: _Optional[str] = ..., settings: _Optional[_Mapping[str, str]] = ...) -> None: ...
 
 class Metric(_message.Message):
     __slots__ = ("values",)
     VALUES_FIELD_NUMBER: _ClassVar[int]
     values: _containers.RepeatedScalarFieldContainer[float]
-    def __init__(self, values: _Iterable[float] | None = ...) -> None: ...
+    def __init__(self, values: _Optional[_Iterable[float]] = ...) -> None: ...
 
 class Round(_message.Message):
-    __slots__ = ("accepted", "at", "metrics", "number", "refused", "rejected", "rolled_back", "seconds", "skipped")
+    __slots__ = ("number", "skipped", "rolled_back", "seconds", "at", "accepted", "rejected", "refused", "metrics")
     class MetricsEntry(_message.Message):
         __slots__ = ("key", "value")
         KEY_FIELD_NUMBER: _ClassVar[int]
         VALUE_FIELD_NUMBER: _ClassVar[int]
         key: str
         value: Metric
-        def __init__(self, key: str | None = ..., value: Metric | _Mapping | None = ...) -> None: ...
+        def __init__(self, key: _Optional[str] = ..., value: _Optional[_Union[Metric, _Mapping]] = ...) -> None: ...
     NUMBER_FIELD_NUMBER: _ClassVar[int]
     SKIPPED_FIELD_NUMBER: _ClassVar[int]
     ROLLED_BACK_FIELD_NUMBER: _ClassVar[int]
@@ -80,10 +78,10 @@ class Round(_message.Message):
     rejected: int
     refused: int
     metrics: _containers.MessageMap[str, Metric]
-    def __init__(self, number: int | None = ..., skipped: str | None = ..., rolled_back: str | None = ..., seconds: float | None = ..., at: str | None = ..., accepted: int | None = ..., rejected: int | None = ..., refused: int | None = ..., metrics: _Mapping[str, Metric] | None = ...) -> None: ...
+    def __init__(self, number: _Optional[int] = ..., skipped: _Optional[str] = ..., rolled_back: _Optional[str] = ..., seconds: _Optional[float] = ..., at: _Optional[str] = ..., accepted: _Optional[int] = ..., rejected: _Optional[int] = ..., refused: _Optional[int] = ..., metrics: _Optional[_Mapping[str, Metric]] = ...) -> None: ...
 
 class Standing(_message.Message):
-    __slots__ = ("evidence", "name", "quarantines", "since", "until", "words")
+    __slots__ = ("name", "since", "until", "evidence", "quarantines", "words")
     NAME_FIELD_NUMBER: _ClassVar[int]
     SINCE_FIELD_NUMBER: _ClassVar[int]
     UNTIL_FIELD_NUMBER: _ClassVar[int]
@@ -96,10 +94,10 @@ class Standing(_message.Message):
     evidence: float
     quarantines: float
     words: str
-    def __init__(self, name: str | None = ..., since: int | None = ..., until: int | None = ..., evidence: float | None = ..., quarantines: float | None = ..., words: str | None = ...) -> None: ...
+    def __init__(self, name: _Optional[str] = ..., since: _Optional[int] = ..., until: _Optional[int] = ..., evidence: _Optional[float] = ..., quarantines: _Optional[float] = ..., words: _Optional[str] = ...) -> None: ...
 
 class Client(_message.Message):
-    __slots__ = ("accepted", "held", "identity", "last_reason", "last_round", "name", "node", "refused", "rejected", "rounds", "standing")
+    __slots__ = ("identity", "name", "node", "rounds", "accepted", "rejected", "refused", "last_round", "last_reason", "standing", "held")
     IDENTITY_FIELD_NUMBER: _ClassVar[int]
     NAME_FIELD_NUMBER: _ClassVar[int]
     NODE_FIELD_NUMBER: _ClassVar[int]
@@ -122,17 +120,17 @@ class Client(_message.Message):
     last_reason: str
     standing: Standing
     held: bool
-    def __init__(self, identity: str | None = ..., name: str | None = ..., node: str | None = ..., rounds: int | None = ..., accepted: int | None = ..., rejected: int | None = ..., refused: int | None = ..., last_round: int | None = ..., last_reason: str | None = ..., standing: Standing | _Mapping | None = ..., held: bool | None = ...) -> None: ...
+    def __init__(self, identity: _Optional[str] = ..., name: _Optional[str] = ..., node: _Optional[str] = ..., rounds: _Optional[int] = ..., accepted: _Optional[int] = ..., rejected: _Optional[int] = ..., refused: _Optional[int] = ..., last_round: _Optional[int] = ..., last_reason: _Optional[str] = ..., standing: _Optional[_Union[Standing, _Mapping]] = ..., held: _Optional[bool] = ...) -> None: ...
 
 class Verdict(_message.Message):
-    __slots__ = ("accepted", "admitted", "client", "name", "p_value", "reason", "round", "scores", "standing", "weight")
+    __slots__ = ("client", "admitted", "accepted", "weight", "p_value", "scores", "reason", "standing", "round", "name")
     class ScoresEntry(_message.Message):
         __slots__ = ("key", "value")
         KEY_FIELD_NUMBER: _ClassVar[int]
         VALUE_FIELD_NUMBER: _ClassVar[int]
         key: str
         value: float
-        def __init__(self, key: str | None = ..., value: float | None = ...) -> None: ...
+        def __init__(self, key: _Optional[str] = ..., value: _Optional[float] = ...) -> None: ...
     CLIENT_FIELD_NUMBER: _ClassVar[int]
     ADMITTED_FIELD_NUMBER: _ClassVar[int]
     ACCEPTED_FIELD_NUMBER: _ClassVar[int]
@@ -153,10 +151,10 @@ class Verdict(_message.Message):
     standing: str
     round: int
     name: str
-    def __init__(self, client: str | None = ..., admitted: bool | None = ..., accepted: bool | None = ..., weight: float | None = ..., p_value: float | None = ..., scores: _Mapping[str, float] | None = ..., reason: str | None = ..., standing: str | None = ..., round: int | None = ..., name: str | None = ...) -> None: ...
+    def __init__(self, client: _Optional[str] = ..., admitted: _Optional[bool] = ..., accepted: _Optional[bool] = ..., weight: _Optional[float] = ..., p_value: _Optional[float] = ..., scores: _Optional[_Mapping[str, float]] = ..., reason: _Optional[str] = ..., standing: _Optional[str] = ..., round: _Optional[int] = ..., name: _Optional[str] = ...) -> None: ...
 
 class Order(_message.Message):
-    __slots__ = ("at", "by", "client", "failure", "id", "kind", "open", "other_run", "round", "rounds", "run")
+    __slots__ = ("id", "run", "kind", "client", "rounds", "other_run", "round", "by", "at", "open", "failure")
     ID_FIELD_NUMBER: _ClassVar[int]
     RUN_FIELD_NUMBER: _ClassVar[int]
     KIND_FIELD_NUMBER: _ClassVar[int]
@@ -179,16 +177,16 @@ class Order(_message.Message):
     at: str
     open: bool
     failure: str
-    def __init__(self, id: int | None = ..., run: int | None = ..., kind: str | None = ..., client: str | None = ..., rounds: int | None = ..., other_run: int | None = ..., round: int | None = ..., by: str | None = ..., at: str | None = ..., open: bool | None = ..., failure: str | None = ...) -> None: ...
+    def __init__(self, id: _Optional[int] = ..., run: _Optional[int] = ..., kind: _Optional[str] = ..., client: _Optional[str] = ..., rounds: _Optional[int] = ..., other_run: _Optional[int] = ..., round: _Optional[int] = ..., by: _Optional[str] = ..., at: _Optional[str] = ..., open: _Optional[bool] = ..., failure: _Optional[str] = ...) -> None: ...
 
 class StatusRequest(_message.Message):
     __slots__ = ("run",)
     RUN_FIELD_NUMBER: _ClassVar[int]
     run: int
-    def __init__(self, run: int | None = ...) -> None: ...
+    def __init__(self, run: _Optional[int] = ...) -> None: ...
 
 class StatusReply(_message.Message):
-    __slots__ = ("clients", "digest", "entry", "last_round", "open_orders", "quarantined", "run", "server_version")
+    __slots__ = ("run", "last_round", "clients", "quarantined", "open_orders", "entry", "digest", "server_version")
     RUN_FIELD_NUMBER: _ClassVar[int]
     LAST_ROUND_FIELD_NUMBER: _ClassVar[int]
     CLIENTS_FIELD_NUMBER: _ClassVar[int]
@@ -205,7 +203,7 @@ class StatusReply(_message.Message):
     entry: int
     digest: str
     server_version: str
-    def __init__(self, run: Run | _Mapping | None = ..., last_round: Round | _Mapping | None = ..., clients: int | None = ..., quarantined: int | None = ..., open_orders: int | None = ..., entry: int | None = ..., digest: str | None = ..., server_version: str | None = ...) -> None: ...
+    def __init__(self, run: _Optional[_Union[Run, _Mapping]] = ..., last_round: _Optional[_Union[Round, _Mapping]] = ..., clients: _Optional[int] = ..., quarantined: _Optional[int] = ..., open_orders: _Optional[int] = ..., entry: _Optional[int] = ..., digest: _Optional[str] = ..., server_version: _Optional[str] = ...) -> None: ...
 
 class RunsRequest(_message.Message):
     __slots__ = ("after", "most")
@@ -213,58 +211,58 @@ class RunsRequest(_message.Message):
     MOST_FIELD_NUMBER: _ClassVar[int]
     after: int
     most: int
-    def __init__(self, after: int | None = ..., most: int | None = ...) -> None: ...
+    def __init__(self, after: _Optional[int] = ..., most: _Optional[int] = ...) -> None: ...
 
 class RunsReply(_message.Message):
-    __slots__ = ("more", "runs")
+    __slots__ = ("runs", "more")
     RUNS_FIELD_NUMBER: _ClassVar[int]
     MORE_FIELD_NUMBER: _ClassVar[int]
     runs: _containers.RepeatedCompositeFieldContainer[Run]
     more: bool
-    def __init__(self, runs: _Iterable[Run | _Mapping] | None = ..., more: bool | None = ...) -> None: ...
+    def __init__(self, runs: _Optional[_Iterable[_Union[Run, _Mapping]]] = ..., more: _Optional[bool] = ...) -> None: ...
 
 class RoundsRequest(_message.Message):
-    __slots__ = ("after", "most", "run")
+    __slots__ = ("run", "after", "most")
     RUN_FIELD_NUMBER: _ClassVar[int]
     AFTER_FIELD_NUMBER: _ClassVar[int]
     MOST_FIELD_NUMBER: _ClassVar[int]
     run: int
     after: int
     most: int
-    def __init__(self, run: int | None = ..., after: int | None = ..., most: int | None = ...) -> None: ...
+    def __init__(self, run: _Optional[int] = ..., after: _Optional[int] = ..., most: _Optional[int] = ...) -> None: ...
 
 class RoundsReply(_message.Message):
-    __slots__ = ("more", "rounds", "run")
+    __slots__ = ("run", "rounds", "more")
     RUN_FIELD_NUMBER: _ClassVar[int]
     ROUNDS_FIELD_NUMBER: _ClassVar[int]
     MORE_FIELD_NUMBER: _ClassVar[int]
     run: int
     rounds: _containers.RepeatedCompositeFieldContainer[Round]
     more: bool
-    def __init__(self, run: int | None = ..., rounds: _Iterable[Round | _Mapping] | None = ..., more: bool | None = ...) -> None: ...
+    def __init__(self, run: _Optional[int] = ..., rounds: _Optional[_Iterable[_Union[Round, _Mapping]]] = ..., more: _Optional[bool] = ...) -> None: ...
 
 class ClientsRequest(_message.Message):
-    __slots__ = ("after", "most", "run")
+    __slots__ = ("run", "after", "most")
     RUN_FIELD_NUMBER: _ClassVar[int]
     AFTER_FIELD_NUMBER: _ClassVar[int]
     MOST_FIELD_NUMBER: _ClassVar[int]
     run: int
     after: str
     most: int
-    def __init__(self, run: int | None = ..., after: str | None = ..., most: int | None = ...) -> None: ...
+    def __init__(self, run: _Optional[int] = ..., after: _Optional[str] = ..., most: _Optional[int] = ...) -> None: ...
 
 class ClientsReply(_message.Message):
-    __slots__ = ("clients", "more", "run")
+    __slots__ = ("run", "clients", "more")
     RUN_FIELD_NUMBER: _ClassVar[int]
     CLIENTS_FIELD_NUMBER: _ClassVar[int]
     MORE_FIELD_NUMBER: _ClassVar[int]
     run: int
     clients: _containers.RepeatedCompositeFieldContainer[Client]
     more: bool
-    def __init__(self, run: int | None = ..., clients: _Iterable[Client | _Mapping] | None = ..., more: bool | None = ...) -> None: ...
+    def __init__(self, run: _Optional[int] = ..., clients: _Optional[_Iterable[_Union[Client, _Mapping]]] = ..., more: _Optional[bool] = ...) -> None: ...
 
 class HistoryRequest(_message.Message):
-    __slots__ = ("after", "client", "most", "run")
+    __slots__ = ("run", "client", "after", "most")
     RUN_FIELD_NUMBER: _ClassVar[int]
     CLIENT_FIELD_NUMBER: _ClassVar[int]
     AFTER_FIELD_NUMBER: _ClassVar[int]
@@ -273,10 +271,10 @@ class HistoryRequest(_message.Message):
     client: str
     after: int
     most: int
-    def __init__(self, run: int | None = ..., client: str | None = ..., after: int | None = ..., most: int | None = ...) -> None: ...
+    def __init__(self, run: _Optional[int] = ..., client: _Optional[str] = ..., after: _Optional[int] = ..., most: _Optional[int] = ...) -> None: ...
 
 class HistoryReply(_message.Message):
-    __slots__ = ("client", "more", "run", "verdicts")
+    __slots__ = ("run", "client", "verdicts", "more")
     RUN_FIELD_NUMBER: _ClassVar[int]
     CLIENT_FIELD_NUMBER: _ClassVar[int]
     VERDICTS_FIELD_NUMBER: _ClassVar[int]
@@ -285,32 +283,32 @@ class HistoryReply(_message.Message):
     client: Client
     verdicts: _containers.RepeatedCompositeFieldContainer[Verdict]
     more: bool
-    def __init__(self, run: int | None = ..., client: Client | _Mapping | None = ..., verdicts: _Iterable[Verdict | _Mapping] | None = ..., more: bool | None = ...) -> None: ...
+    def __init__(self, run: _Optional[int] = ..., client: _Optional[_Union[Client, _Mapping]] = ..., verdicts: _Optional[_Iterable[_Union[Verdict, _Mapping]]] = ..., more: _Optional[bool] = ...) -> None: ...
 
 class OrdersRequest(_message.Message):
     __slots__ = ("run",)
     RUN_FIELD_NUMBER: _ClassVar[int]
     run: int
-    def __init__(self, run: int | None = ...) -> None: ...
+    def __init__(self, run: _Optional[int] = ...) -> None: ...
 
 class OrdersReply(_message.Message):
-    __slots__ = ("orders", "run")
+    __slots__ = ("run", "orders")
     RUN_FIELD_NUMBER: _ClassVar[int]
     ORDERS_FIELD_NUMBER: _ClassVar[int]
     run: int
     orders: _containers.RepeatedCompositeFieldContainer[Order]
-    def __init__(self, run: int | None = ..., orders: _Iterable[Order | _Mapping] | None = ...) -> None: ...
+    def __init__(self, run: _Optional[int] = ..., orders: _Optional[_Iterable[_Union[Order, _Mapping]]] = ...) -> None: ...
 
 class WatchRequest(_message.Message):
-    __slots__ = ("after", "run")
+    __slots__ = ("run", "after")
     RUN_FIELD_NUMBER: _ClassVar[int]
     AFTER_FIELD_NUMBER: _ClassVar[int]
     run: int
     after: int
-    def __init__(self, run: int | None = ..., after: int | None = ...) -> None: ...
+    def __init__(self, run: _Optional[int] = ..., after: _Optional[int] = ...) -> None: ...
 
 class News(_message.Message):
-    __slots__ = ("at", "digest", "entry", "held", "kind", "orders", "round", "run", "verdicts")
+    __slots__ = ("run", "entry", "kind", "round", "at", "digest", "held", "verdicts", "orders")
     RUN_FIELD_NUMBER: _ClassVar[int]
     ENTRY_FIELD_NUMBER: _ClassVar[int]
     KIND_FIELD_NUMBER: _ClassVar[int]
@@ -329,64 +327,64 @@ class News(_message.Message):
     held: Round
     verdicts: _containers.RepeatedCompositeFieldContainer[Verdict]
     orders: _containers.RepeatedCompositeFieldContainer[Order]
-    def __init__(self, run: int | None = ..., entry: int | None = ..., kind: str | None = ..., round: int | None = ..., at: str | None = ..., digest: str | None = ..., held: Round | _Mapping | None = ..., verdicts: _Iterable[Verdict | _Mapping] | None = ..., orders: _Iterable[Order | _Mapping] | None = ...) -> None: ...
+    def __init__(self, run: _Optional[int] = ..., entry: _Optional[int] = ..., kind: _Optional[str] = ..., round: _Optional[int] = ..., at: _Optional[str] = ..., digest: _Optional[str] = ..., held: _Optional[_Union[Round, _Mapping]] = ..., verdicts: _Optional[_Iterable[_Union[Verdict, _Mapping]]] = ..., orders: _Optional[_Iterable[_Union[Order, _Mapping]]] = ...) -> None: ...
 
 class QuarantineRequest(_message.Message):
-    __slots__ = ("client", "rounds", "run")
+    __slots__ = ("run", "client", "rounds")
     RUN_FIELD_NUMBER: _ClassVar[int]
     CLIENT_FIELD_NUMBER: _ClassVar[int]
     ROUNDS_FIELD_NUMBER: _ClassVar[int]
     run: int
     client: str
     rounds: int
-    def __init__(self, run: int | None = ..., client: str | None = ..., rounds: int | None = ...) -> None: ...
+    def __init__(self, run: _Optional[int] = ..., client: _Optional[str] = ..., rounds: _Optional[int] = ...) -> None: ...
 
 class ReleaseRequest(_message.Message):
-    __slots__ = ("client", "run")
+    __slots__ = ("run", "client")
     RUN_FIELD_NUMBER: _ClassVar[int]
     CLIENT_FIELD_NUMBER: _ClassVar[int]
     run: int
     client: str
-    def __init__(self, run: int | None = ..., client: str | None = ...) -> None: ...
+    def __init__(self, run: _Optional[int] = ..., client: _Optional[str] = ...) -> None: ...
 
 class PauseRequest(_message.Message):
     __slots__ = ("run",)
     RUN_FIELD_NUMBER: _ClassVar[int]
     run: int
-    def __init__(self, run: int | None = ...) -> None: ...
+    def __init__(self, run: _Optional[int] = ...) -> None: ...
 
 class ResumeRequest(_message.Message):
     __slots__ = ("run",)
     RUN_FIELD_NUMBER: _ClassVar[int]
     run: int
-    def __init__(self, run: int | None = ...) -> None: ...
+    def __init__(self, run: _Optional[int] = ...) -> None: ...
 
 class RollBackRequest(_message.Message):
-    __slots__ = ("from_run", "round", "run")
+    __slots__ = ("run", "round", "from_run")
     RUN_FIELD_NUMBER: _ClassVar[int]
     ROUND_FIELD_NUMBER: _ClassVar[int]
     FROM_RUN_FIELD_NUMBER: _ClassVar[int]
     run: int
     round: int
     from_run: int
-    def __init__(self, run: int | None = ..., round: int | None = ..., from_run: int | None = ...) -> None: ...
+    def __init__(self, run: _Optional[int] = ..., round: _Optional[int] = ..., from_run: _Optional[int] = ...) -> None: ...
 
 class StopRequest(_message.Message):
     __slots__ = ("run",)
     RUN_FIELD_NUMBER: _ClassVar[int]
     run: int
-    def __init__(self, run: int | None = ...) -> None: ...
+    def __init__(self, run: _Optional[int] = ...) -> None: ...
 
 class OrderReply(_message.Message):
-    __slots__ = ("order", "run")
+    __slots__ = ("run", "order")
     RUN_FIELD_NUMBER: _ClassVar[int]
     ORDER_FIELD_NUMBER: _ClassVar[int]
     run: int
     order: int
-    def __init__(self, run: int | None = ..., order: int | None = ...) -> None: ...
+    def __init__(self, run: _Optional[int] = ..., order: _Optional[int] = ...) -> None: ...
 
 class OpenRequest(_message.Message):
-    __slots__ = ("bounds", "clients", "count", "defense", "dimension", "numbers", "session", "share", "weighted")
+    __slots__ = ("session", "defense", "count", "share", "dimension", "numbers", "clients", "weighted", "bounds")
     SESSION_FIELD_NUMBER: _ClassVar[int]
     DEFENSE_FIELD_NUMBER: _ClassVar[int]
     COUNT_FIELD_NUMBER: _ClassVar[int]
@@ -405,10 +403,10 @@ class OpenRequest(_message.Message):
     clients: int
     weighted: bool
     bounds: _containers.RepeatedScalarFieldContainer[int]
-    def __init__(self, session: str | None = ..., defense: str | None = ..., count: int | None = ..., share: float | None = ..., dimension: int | None = ..., numbers: Numbers | str | None = ..., clients: int | None = ..., weighted: bool | None = ..., bounds: _Iterable[int] | None = ...) -> None: ...
+    def __init__(self, session: _Optional[str] = ..., defense: _Optional[str] = ..., count: _Optional[int] = ..., share: _Optional[float] = ..., dimension: _Optional[int] = ..., numbers: _Optional[_Union[Numbers, str]] = ..., clients: _Optional[int] = ..., weighted: _Optional[bool] = ..., bounds: _Optional[_Iterable[int]] = ...) -> None: ...
 
 class OpenReply(_message.Message):
-    __slots__ = ("chunk_bytes", "defense", "idle_seconds", "rounds", "update_bytes")
+    __slots__ = ("defense", "rounds", "chunk_bytes", "update_bytes", "idle_seconds")
     DEFENSE_FIELD_NUMBER: _ClassVar[int]
     ROUNDS_FIELD_NUMBER: _ClassVar[int]
     CHUNK_BYTES_FIELD_NUMBER: _ClassVar[int]
@@ -419,24 +417,24 @@ class OpenReply(_message.Message):
     chunk_bytes: int
     update_bytes: int
     idle_seconds: float
-    def __init__(self, defense: str | None = ..., rounds: int | None = ..., chunk_bytes: int | None = ..., update_bytes: int | None = ..., idle_seconds: float | None = ...) -> None: ...
+    def __init__(self, defense: _Optional[str] = ..., rounds: _Optional[int] = ..., chunk_bytes: _Optional[int] = ..., update_bytes: _Optional[int] = ..., idle_seconds: _Optional[float] = ...) -> None: ...
 
 class AskRequest(_message.Message):
-    __slots__ = ("clients", "session")
+    __slots__ = ("session", "clients")
     SESSION_FIELD_NUMBER: _ClassVar[int]
     CLIENTS_FIELD_NUMBER: _ClassVar[int]
     session: str
     clients: _containers.RepeatedScalarFieldContainer[str]
-    def __init__(self, session: str | None = ..., clients: _Iterable[str] | None = ...) -> None: ...
+    def __init__(self, session: _Optional[str] = ..., clients: _Optional[_Iterable[str]] = ...) -> None: ...
 
 class AskReply(_message.Message):
     __slots__ = ("clients",)
     CLIENTS_FIELD_NUMBER: _ClassVar[int]
     clients: _containers.RepeatedScalarFieldContainer[str]
-    def __init__(self, clients: _Iterable[str] | None = ...) -> None: ...
+    def __init__(self, clients: _Optional[_Iterable[str]] = ...) -> None: ...
 
 class RoundRequest(_message.Message):
-    __slots__ = ("begin", "chunk", "end", "update")
+    __slots__ = ("begin", "update", "chunk", "end")
     BEGIN_FIELD_NUMBER: _ClassVar[int]
     UPDATE_FIELD_NUMBER: _ClassVar[int]
     CHUNK_FIELD_NUMBER: _ClassVar[int]
@@ -445,18 +443,18 @@ class RoundRequest(_message.Message):
     update: Update
     chunk: Chunk
     end: End
-    def __init__(self, begin: Begin | _Mapping | None = ..., update: Update | _Mapping | None = ..., chunk: Chunk | _Mapping | None = ..., end: End | _Mapping | None = ...) -> None: ...
+    def __init__(self, begin: _Optional[_Union[Begin, _Mapping]] = ..., update: _Optional[_Union[Update, _Mapping]] = ..., chunk: _Optional[_Union[Chunk, _Mapping]] = ..., end: _Optional[_Union[End, _Mapping]] = ...) -> None: ...
 
 class Begin(_message.Message):
-    __slots__ = ("round", "session")
+    __slots__ = ("session", "round")
     SESSION_FIELD_NUMBER: _ClassVar[int]
     ROUND_FIELD_NUMBER: _ClassVar[int]
     session: str
     round: int
-    def __init__(self, session: str | None = ..., round: int | None = ...) -> None: ...
+    def __init__(self, session: _Optional[str] = ..., round: _Optional[int] = ...) -> None: ...
 
 class Update(_message.Message):
-    __slots__ = ("client", "kind", "weight")
+    __slots__ = ("kind", "client", "weight")
     class Kind(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
         __slots__ = ()
         CLIENT: _ClassVar[Update.Kind]
@@ -471,29 +469,29 @@ class Update(_message.Message):
     kind: Update.Kind
     client: str
     weight: float
-    def __init__(self, kind: Update.Kind | str | None = ..., client: str | None = ..., weight: float | None = ...) -> None: ...
+    def __init__(self, kind: _Optional[_Union[Update.Kind, str]] = ..., client: _Optional[str] = ..., weight: _Optional[float] = ...) -> None: ...
 
 class Chunk(_message.Message):
-    __slots__ = ("crc32", "data", "offset")
+    __slots__ = ("offset", "data", "crc32")
     OFFSET_FIELD_NUMBER: _ClassVar[int]
     DATA_FIELD_NUMBER: _ClassVar[int]
     CRC32_FIELD_NUMBER: _ClassVar[int]
     offset: int
     data: bytes
     crc32: int
-    def __init__(self, offset: int | None = ..., data: bytes | None = ..., crc32: int | None = ...) -> None: ...
+    def __init__(self, offset: _Optional[int] = ..., data: _Optional[bytes] = ..., crc32: _Optional[int] = ...) -> None: ...
 
 class End(_message.Message):
     __slots__ = ()
     def __init__(self) -> None: ...
 
 class RoundReply(_message.Message):
-    __slots__ = ("chunk", "judgement")
+    __slots__ = ("judgement", "chunk")
     JUDGEMENT_FIELD_NUMBER: _ClassVar[int]
     CHUNK_FIELD_NUMBER: _ClassVar[int]
     judgement: Judgement
     chunk: Chunk
-    def __init__(self, judgement: Judgement | _Mapping | None = ..., chunk: Chunk | _Mapping | None = ...) -> None: ...
+    def __init__(self, judgement: _Optional[_Union[Judgement, _Mapping]] = ..., chunk: _Optional[_Union[Chunk, _Mapping]] = ...) -> None: ...
 
 class Refused(_message.Message):
     __slots__ = ("client", "reason")
@@ -501,10 +499,10 @@ class Refused(_message.Message):
     REASON_FIELD_NUMBER: _ClassVar[int]
     client: str
     reason: str
-    def __init__(self, client: str | None = ..., reason: str | None = ...) -> None: ...
+    def __init__(self, client: _Optional[str] = ..., reason: _Optional[str] = ...) -> None: ...
 
 class Judgement(_message.Message):
-    __slots__ = ("aggregate_bytes", "quarantined", "refused", "round", "skipped", "verdicts")
+    __slots__ = ("round", "verdicts", "refused", "skipped", "aggregate_bytes", "quarantined")
     ROUND_FIELD_NUMBER: _ClassVar[int]
     VERDICTS_FIELD_NUMBER: _ClassVar[int]
     REFUSED_FIELD_NUMBER: _ClassVar[int]
@@ -517,16 +515,16 @@ class Judgement(_message.Message):
     skipped: str
     aggregate_bytes: int
     quarantined: _containers.RepeatedScalarFieldContainer[str]
-    def __init__(self, round: int | None = ..., verdicts: _Iterable[Verdict | _Mapping] | None = ..., refused: _Iterable[Refused | _Mapping] | None = ..., skipped: str | None = ..., aggregate_bytes: int | None = ..., quarantined: _Iterable[str] | None = ...) -> None: ...
+    def __init__(self, round: _Optional[int] = ..., verdicts: _Optional[_Iterable[_Union[Verdict, _Mapping]]] = ..., refused: _Optional[_Iterable[_Union[Refused, _Mapping]]] = ..., skipped: _Optional[str] = ..., aggregate_bytes: _Optional[int] = ..., quarantined: _Optional[_Iterable[str]] = ...) -> None: ...
 
 class CloseRequest(_message.Message):
     __slots__ = ("session",)
     SESSION_FIELD_NUMBER: _ClassVar[int]
     session: str
-    def __init__(self, session: str | None = ...) -> None: ...
+    def __init__(self, session: _Optional[str] = ...) -> None: ...
 
 class CloseReply(_message.Message):
     __slots__ = ("rounds",)
     ROUNDS_FIELD_NUMBER: _ClassVar[int]
     rounds: int
-    def __init__(self, rounds: int | None = ...) -> None: ...
+    def __init__(self, rounds: _Optional[int] = ...) -> None: ...
