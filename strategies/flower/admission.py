@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, cast
 
@@ -19,6 +19,7 @@ from ..kernels.difference import difference, finite
 from ..updates import Updates
 from .arrays import NPY, header, view
 from .layout import FLOATS, Model, Place
+from .provenance import Provenance
 
 logger = logging.getLogger(__name__)
 
@@ -115,14 +116,26 @@ class Admitted:
 
 
 class Admission:
-    """One round's door: `admit` takes each reply; `rows`, `admitted` and `refused` tell what came of them."""
+    """One round's door: `admit` takes each reply; `rows`, `admitted` and `refused` tell what came of them.
 
-    def __init__(self, model: Model, asked: Sequence[Message], updates: Updates, counted_by: str) -> None:
+    `manifests` are what the admitted said of their data, by node, where `provenance` looks at that.
+    """
+
+    def __init__(
+        self,
+        model: Model,
+        asked: Sequence[Message],
+        updates: Updates,
+        counted_by: str,
+        provenance: Provenance | None = None,
+    ) -> None:
         self.model = model
         self.roll = Roll(asked)
         self.updates = updates
         self.counted_by = counted_by
         self.admitted: list[Admitted] = []
+        self.provenance = provenance
+        self.manifests: dict[int, Mapping[str, Any]] = {}
 
     @property
     def rows(self) -> NDArray[Any]:
@@ -145,17 +158,30 @@ class Admission:
             metrics_name, claims = metrics_of(reply)
             examples = claimed_examples(claims, self.counted_by)
             integers = self._absorb(arrays, self.updates.next)
+            manifest = self._manifest(node, reply, arrays)
         except Refused as refusal:
             return self.roll.refuse(reply, str(refusal))
         except Exception as error:  # whatever a client can make go wrong is its own loss
             return self.roll.refuse(reply, f"the reply cannot be read: {type(error).__name__}: {shown(str(error))}")
         self.updates.keep()
+        if manifest is not None:
+            self.manifests[node] = manifest
         self.admitted.append(Admitted(node, integers, claims, examples, (arrays_name, metrics_name)))
         return None
 
     def close(self, reason: str = "no reply") -> None:
         """Refuse the silence of every client that was asked and never heard of."""
         self.roll.close(reason)
+
+    def _manifest(self, node: int, reply: Message, arrays: ArrayRecord) -> Mapping[str, Any] | None:
+        """What a client said of its data; raises `Refused` where that is required and cannot be believed."""
+        if self.provenance is None:
+            return None
+        found = self.provenance.manifest(node, reply, arrays)
+        if self.provenance.required and (found is None or not found["verified"]):
+            fault = "the reply has none" if found is None else found["fault"]
+            raise Refused(f"expected a signed manifest of the data: {shown(fault, 240)}")
+        return found
 
     def _absorb(self, arrays: ArrayRecord, row: NDArray[Any]) -> dict[str, NDArray[Any]]:
         """The integer arrays of a reply; its other numbers, less the model sent, are written to `row`."""

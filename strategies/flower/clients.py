@@ -31,7 +31,9 @@ def connected_clients(grid: Grid) -> dict[int, Client]:
     except (NotImplementedError, AttributeError):
         return {}
     return {
-        int(node.node_id): Client(identity(node.public_key) if node.public_key else str(node.node_id), node.name)
+        int(node.node_id): Client(
+            identity(node.public_key) if node.public_key else str(node.node_id), node.name, bytes(node.public_key)
+        )
         for node in nodes
     }
 

@@ -13,10 +13,14 @@ from ..reputation import Standing
 
 @dataclass(frozen=True)
 class Client:
-    """Who a node is: `identity` outlives restarts where the node has a key, `name` is what the operator calls it."""
+    """Who a node is: `identity` outlives restarts where the node has a key, `name` is what the operator calls it.
+
+    `public_key` is what the node is registered with, empty where nodes do not authenticate.
+    """
 
     identity: str
     name: str = ""
+    public_key: bytes = field(default=b"", repr=False, compare=False)
 
     def __str__(self) -> str:
         return self.name or self.identity
@@ -34,7 +38,8 @@ class RoundRecord:
     `clients` tells who the nodes above are. `standings` are by identity, of all clients that something speaks against.
     `rolled_back` is what the guard found wrong with the model that the round led to, None if nothing; the round is
     then `skipped` too. `evidence` is what the verdicts can be derived from again, beside the geometry (see
-    `Outcome.evidence`). `manifests` are what clients said, and signed, of the data they trained on, by node.
+    `Outcome.evidence`). `manifests` are what clients said, and signed, of the data they trained on, by node:
+    with `verified`, and where that is False the `fault` alone (see `Provenance`).
     """
 
     round: int

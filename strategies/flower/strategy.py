@@ -32,6 +32,7 @@ from .layout import Model, middle
 from .ledger import Ledger, Memory
 from .loop import Run, sampling, set_sampling, without_client
 from .metrics import capped, merged, well_formed
+from .provenance import Provenance
 from .record import Client, RoundRecord
 from .remembered import recall, remembered
 
@@ -64,6 +65,9 @@ class RobustStrategy(Strategy):
     the clients asked, because the quickest may be the hostile ones. Where fewer nodes than the wrapped strategy wants
     are connected after `sampling_timeout` seconds, the round is skipped.
 
+    What clients say of their data in signed manifests (`Provenance`) stands in the round's record; with
+    `require_manifest` a reply without one that can be believed is refused.
+
     >>> from flwr.serverapp.strategy import FedAvg
     >>> strategy = RobustStrategy(FedAvg(fraction_train=0.5), Defense("krum", f=2))
     """
@@ -84,6 +88,7 @@ class RobustStrategy(Strategy):
         guard: Guard | None = None,
         quorum: int | float | None = None,
         sampling_timeout: float = 600.0,
+        require_manifest: bool = False,
     ) -> None:
         _check(inner, defense, most_examples)
         _check_quorum(quorum)
@@ -104,6 +109,7 @@ class RobustStrategy(Strategy):
         self.trusted = trusted
         self.counted_by = _setting(inner, "weighted_by_key", "num-examples")
         self.ledger, self.guard, self.quorum, self.sampling_timeout = ledger, guard, quorum, sampling_timeout
+        self.require_manifest = require_manifest
         self.state: dict[str, Any] | None = None
         self.held: dict[str, int | None] = {}
         self.paused = False
@@ -180,7 +186,13 @@ class RobustStrategy(Strategy):
         """The new model, or the one that was sent if the round was skipped, and the accepted clients' metrics."""
         if self._model is None or self._updates is None:
             raise SettingError("call configure_train before aggregate_train: updates are differences from what it sent")
-        admission = Admission(self._model, self._trained, self._updates, self.counted_by)
+        provenance = Provenance(
+            server_round,
+            self._model.record,
+            lambda node: self.client(node).public_key,
+            required=self.require_manifest,
+        )
+        admission = Admission(self._model, self._trained, self._updates, self.counted_by, provenance)
         self._before = remembered(self.inner) if self.guard is not None else {}
         self.metrics, self._reports = None, {}
         outcome, moved, skipped = self._judged(server_round, admission, replies)
@@ -202,6 +214,7 @@ class RobustStrategy(Strategy):
             clients={node: self.client(node) for node in {*nodes, *admission.refused}},
             standings=standings(self.state),
             rolled_back=fault,
+            manifests=admission.manifests,
             evidence=outcome.evidence if outcome else None,
         )
         if not self._looping:  # the loop tells when the round is committed
