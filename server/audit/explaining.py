@@ -110,18 +110,15 @@ def story(audit: Audit, client: str, run: Run) -> Story:
         recipe = recipe if judged.evidence is None else str(judged.evidence["defense"])
     appearances.sort(key=lambda one: (one.round, one.contribution.admitted))
     rounds = audit.rounds(run.id)
-    strength, rate = bounds(recipe)
-    events = [
-        *_of_rounds(appearances, rounds),
-        *_of_orders(audit, run, record),
-    ]
+    events = [*_of_rounds(appearances, rounds), *_of_orders(audit, run, record)]
+    bound, rate = bounds(recipe)
     return Story(
         run,
         record,
         len(rounds),
         tuple(appearances),
         tuple(sorted(events, key=lambda event: (event.round, event.at))),
-        strength,
+        bound,
         rate,
     )
 

@@ -22,11 +22,8 @@ def rejection(one: Appearance) -> str:
     reasons = [said(name, one) for value, name in told[:MOST_REASONS] if value > TELLING or value == told[0][0]]
     if not reasons:
         return f"its update was rejected: {verdict.reason or 'no reason was stored'}"
-    p = (
-        ""
-        if math.isnan(verdict.p_value)
-        else f"; an honest client is so unlike the others once in {once(verdict.p_value)}"
-    )
+    rare = "" if math.isnan(verdict.p_value) else once(verdict.p_value)
+    p = f"; an honest client is so unlike the others once in {rare}" if rare else ""
     return f"its update was rejected: {'; '.join(reasons)}{p}"
 
 

@@ -1,0 +1,1 @@
+"""The commands of `hawthorn audit` that judge again, explain and verify."""
