@@ -19,8 +19,8 @@ from .hawthorn_pb2 import (
     AskReply,
     AskRequest,
     Begin,
-    CloseReply,
-    CloseRequest,
+    ForgetReply,
+    ForgetRequest,
     Judgement,
     OpenReply,
     OpenRequest,
@@ -46,7 +46,7 @@ class Aggregation:
 
     def methods(self) -> dict[str, Any]:
         """The methods by their names in the service."""
-        return {"Open": self.open, "Ask": self.ask, "Round": self.round, "Close": self.close}
+        return {"Open": self.open, "Ask": self.ask, "Round": self.round, "Forget": self.forget}
 
     def open(self, request: OpenRequest, call: Call) -> OpenReply:
         """What a session takes, and how many rounds it has held."""
@@ -69,9 +69,9 @@ class Aggregation:
         with session.held():
             return AskReply(clients=session.ask(names))
 
-    def close(self, request: CloseRequest, call: Call) -> CloseReply:
+    def forget(self, request: ForgetRequest, call: Call) -> ForgetReply:
         """How many rounds the session held that is forgotten now."""
-        return CloseReply(rounds=self.sessions.close(call.caller.name, request.session))
+        return ForgetReply(rounds=self.sessions.forget(call.caller.name, request.session))
 
     def round(self, requests: Iterator[bytes], call: Call) -> Generator[RoundReply]:
         """The answer of a round, piece by piece."""

@@ -517,13 +517,13 @@ class Judgement(_message.Message):
     quarantined: _containers.RepeatedScalarFieldContainer[str]
     def __init__(self, round: _Optional[int] = ..., verdicts: _Optional[_Iterable[_Union[Verdict, _Mapping]]] = ..., refused: _Optional[_Iterable[_Union[Refused, _Mapping]]] = ..., skipped: _Optional[str] = ..., aggregate_bytes: _Optional[int] = ..., quarantined: _Optional[_Iterable[str]] = ...) -> None: ...
 
-class CloseRequest(_message.Message):
+class ForgetRequest(_message.Message):
     __slots__ = ("session",)
     SESSION_FIELD_NUMBER: _ClassVar[int]
     session: str
     def __init__(self, session: _Optional[str] = ...) -> None: ...
 
-class CloseReply(_message.Message):
+class ForgetReply(_message.Message):
     __slots__ = ("rounds",)
     ROUNDS_FIELD_NUMBER: _ClassVar[int]
     rounds: int

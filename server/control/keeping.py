@@ -56,14 +56,14 @@ class Shelf:
             index = json.loads((folder / INDEX).read_text(encoding="utf-8"))
         except FileNotFoundError:
             if sum(1 for _ in self.folder.iterdir()) >= MOST:
-                raise Refusal(StatusCode.RESOURCE_EXHAUSTED, f"{MOST} sessions are kept: close some first") from None
+                raise Refusal(StatusCode.RESOURCE_EXHAUSTED, f"{MOST} sessions are kept: forget some first") from None
             return Kept()
         except (OSError, ValueError) as error:
             raise AuditError(f"cannot read {folder / INDEX}: {error}") from error
         if index["plan"] != str(plan):
             raise Refusal(
                 StatusCode.FAILED_PRECONDITION,
-                f"session {name!r} is kept for {index['plan']}: close it first, or write another name",
+                f"session {name!r} is kept for {index['plan']}: forget it first, or write another name",
             )
         memory = load_memory(folder, index["memory"])
         judgement = Judgement.FromString(memory.inner["judgement"].tobytes())

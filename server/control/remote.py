@@ -139,10 +139,10 @@ class RemoteDefense:
         self.rounds += 1
         return judged
 
-    def close(self) -> None:
+    def forget(self) -> None:
         """End the session, of which nothing is remembered."""
         with explained():
-            self.service.call("Close", pb.CloseRequest(session=self.session))
+            self.service.call("Forget", pb.ForgetRequest(session=self.session))
 
     def _sent(self, update: pb.Update, row: NDArray[Any]) -> Generator[pb.RoundRequest]:
         yield pb.RoundRequest(update=update)

@@ -73,7 +73,7 @@ class Sessions:
             if session.plan != plan:
                 raise Refusal(
                     StatusCode.FAILED_PRECONDITION,
-                    f"session {name!r} is open for {session.plan}: close it first, or write another name",
+                    f"session {name!r} is open for {session.plan}: forget it first, or write another name",
                 )
             session.touched = time.monotonic()
             return session
@@ -86,7 +86,7 @@ class Sessions:
             raise Refusal(StatusCode.NOT_FOUND, f"no session named {name!r} is open: open it (idle ones are closed)")
         return session
 
-    def close(self, owner: str, name: str) -> int:
+    def forget(self, owner: str, name: str) -> int:
         """The rounds that a session held, which is forgotten; raises `Refusal` while a round of it is being held."""
         session = self.of(owner, name)
         with session.held(), self._lock:
@@ -108,7 +108,7 @@ class Sessions:
             raise Refusal(StatusCode.RESOURCE_EXHAUSTED, f"{len(self._open)} sessions are open, and no more can be")
         mine = sum(session.owner == owner for session in self._open.values())
         if mine >= self.limits.sessions_each:
-            raise Refusal(StatusCode.RESOURCE_EXHAUSTED, f"{mine} sessions of {owner!r} are open: close one first")
+            raise Refusal(StatusCode.RESOURCE_EXHAUSTED, f"{mine} sessions of {owner!r} are open: forget one first")
         left = self.limits.room - sum(session.plan.room for session in self._open.values())
         if plan.room > left:
             raise Refusal(StatusCode.RESOURCE_EXHAUSTED, f"{plan.room} bytes are needed, and {left} are left")

@@ -95,7 +95,7 @@ def test_rounds_are_the_defenses_own_to_the_last_bit(found, folder, dtype, defen
                 assert (told.reason, told.standing) == (verdict.reason, verdict.standing)
                 assert dict(told.scores) == verdict.scores
                 np.testing.assert_equal(told.p_value, verdict.p_value)
-        remote.close()
+        remote.forget()
 
 
 def test_weights_layers_and_rows_of_the_servers_own_are_taken(found, folder):
@@ -248,19 +248,19 @@ def test_a_session_that_cannot_be_is_refused(aggregation, fields, code, words):
 def test_a_session_is_opened_once_and_for_one_thing(aggregation):
     aggregation.call("Open", opening(defense="nnm|trimmed_mean", share=0.2))
     aggregation.call("Open", opening(defense="nnm | trimmed_mean; f=0.2"))
-    with refused("FAILED_PRECONDITION", "close it first"):
+    with refused("FAILED_PRECONDITION", "forget it first"):
         aggregation.call("Open", opening(defense="krum"))
-    assert aggregation.call("Close", pb.CloseRequest(session="s")).rounds == 0
+    assert aggregation.call("Forget", pb.ForgetRequest(session="s")).rounds == 0
     aggregation.call("Open", opening(defense="krum"))
     with refused("NOT_FOUND"):
-        aggregation.call("Close", pb.CloseRequest(session="t"))
+        aggregation.call("Forget", pb.ForgetRequest(session="t"))
 
 
 def test_sessions_of_two_certificates_have_nothing_in_common(found, folder, aggregation):
     aggregation.call("Open", opening())
     with service(found, folder, "openfl", "Aggregation") as other:
         with refused("NOT_FOUND"):
-            other.call("Close", pb.CloseRequest(session="s"))
+            other.call("Forget", pb.ForgetRequest(session="s"))
         assert other.call("Open", opening(defense="krum")).defense.startswith("krum")
     assert held(aggregation, whole(rows_of())).aggregate is not None
 
@@ -279,7 +279,7 @@ def test_sessions_end_at_their_number_and_their_room(folder):
         two.call("Open", opening(session="c"))
         with refused("RESOURCE_EXHAUSTED", "3 sessions are open"):
             two.call("Open", opening(session="d"))
-        one.call("Close", pb.CloseRequest(session="a"))
+        one.call("Forget", pb.ForgetRequest(session="a"))
         two.call("Open", opening(session="d"))
     with served(folder, limits=Limits(room=2 * each)) as found, service(found, folder, "flare", "Aggregation") as one:
         for name in "ab":
@@ -317,7 +317,7 @@ def test_one_round_of_a_session_is_held_at_a_time(found, aggregation):
     answers = aggregation.stream("Round", slowly())
     while not found.sessions.of("flare", "s").busy:
         time.sleep(0.01)
-    for request in (lambda: held(aggregation, []), lambda: aggregation.call("Close", pb.CloseRequest(session="s"))):
+    for request in (lambda: held(aggregation, []), lambda: aggregation.call("Forget", pb.ForgetRequest(session="s"))):
         with refused("FAILED_PRECONDITION", "is being held"):
             request()
     go_on.set()
@@ -365,7 +365,7 @@ def test_what_a_session_remembers_outlives_the_server(folder, tmp_path):
         assert held(one, [], 1).aggregate.tobytes() == outcome.update.tobytes()
         assert held(one, whole(second), 2).aggregate.tobytes() == after.update.tobytes()
         assert len(list((tmp_path / "kept").rglob("*.safetensors"))) == 1
-        one.call("Close", pb.CloseRequest(session="s"))
+        one.call("Forget", pb.ForgetRequest(session="s"))
         assert not list((tmp_path / "kept").iterdir())
         assert one.call("Open", request).rounds == 0
 

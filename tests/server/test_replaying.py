@@ -3,10 +3,13 @@
 import json
 import sqlite3
 
+import numpy as np
 import pytest
+from flwr.app import Array, ArrayRecord
 from hawthorn.server.audit import Audit
 from hawthorn.server.audit.replaying import Difference, replays
 from hawthorn.strategies import AuditError
+from hawthorn.strategies.flower import Ruling
 from replayed_runs import CLIENTS, RECIPE, ROUNDS, held_run
 
 
@@ -168,6 +171,49 @@ def test_roundings_are_let_pass_where_that_is_asked_for(held, tmp_path):
     path = changed(held, tmp_path, "UPDATE verdicts SET p_value = p_value * (1 + 1e-12) WHERE round = 1")
     assert not replayed(path)[0].equal
     assert replayed(path, tolerance=1e-9)[0].equal
+
+
+@pytest.mark.parametrize("recipe", ["trusted-root", "fltrust"])
+def test_models_are_made_again_where_the_server_trained_itself(tmp_path, recipe):
+    def trained(round, arrays):
+        return ArrayRecord(
+            {name: Array(array.numpy() * np.float32(0.98) + np.float32(0.1)) for name, array in arrays.items()}
+        )
+
+    held_run(tmp_path / "audit.db", recipe=recipe, rounds=3, trusted=trained)
+    for one in replayed(tmp_path / "audit.db"):
+        assert one.differences == ()
+        assert (one.model.missing, one.model.differing) == ("", ())
+
+
+def test_what_was_remembered_is_derived_from_the_rounds_before(held, tmp_path):
+    with sqlite3.connect(held) as source:
+        (text,) = source.execute("SELECT evidence FROM rounds WHERE run = 1 AND round = 4").fetchone()
+    evidence = json.loads(text)
+    evidence["reputation"]["101"]["evidence"] = 0.0
+    path = changed(held, tmp_path, "UPDATE rounds SET evidence = ? WHERE run = 1 AND round = 4", json.dumps(evidence))
+    found = replayed(path)
+    assert [one.what for one in found[3].differences] == ["the evidence, reputation"]
+    assert found[4].equal
+
+
+def test_a_round_that_the_guard_undid_leaves_suspicion_in_the_replay_too(tmp_path):
+    class Strict:
+        """A guard that takes no model after round 2."""
+
+        def check(self, round, arrays, state):
+            return Ruling("worse" if round == 2 else None, None, state)
+
+        def check_reports(self, round, reports, state):
+            return Ruling(None, None, state)
+
+    held_run(tmp_path / "audit.db", rounds=5, guard=Strict(), newest=1)
+    found = replayed(tmp_path / "audit.db")
+    assert all(one.equal for one in found)
+    assert {one.recorded for one in found} == {("signs",)}
+    assert found[1].model.missing == "the model stayed: rolled back: worse"
+    with Audit.open(tmp_path / "audit.db", create=False) as audit:
+        assert all(record["evidence"] > 0 for record in audit.evidence(1, 3)["reputation"].values())
 
 
 def test_rounds_that_judged_nobody_and_old_ones_say_so(held, tmp_path):

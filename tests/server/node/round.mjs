@@ -42,4 +42,4 @@ const sound = answer.chunks.every((chunk) => zlib.crc32(chunk.data) === chunk.cr
 const aggregate = Buffer.concat(answer.chunks.map((chunk) => chunk.data)).toString("hex");
 const accepted = answer.judgement.verdicts.map((verdict) => verdict.accepted);
 console.log(JSON.stringify({ defense: opened.defense, sound, aggregate, accepted }));
-grpc.closeClient(client); // `close` is a method of the service
+client.close();
