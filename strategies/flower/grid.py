@@ -12,6 +12,7 @@ from flwr.app import Error, Message, RecordDict
 from flwr.serverapp import Grid
 
 from .admission import SUPERLINK, shown
+from .inflating import Allowance, bounded
 
 logger = logging.getLogger(__name__)
 
@@ -24,8 +25,9 @@ class StreamingGrid(Grid):
     """A Flower grid whose `send_and_receive` yields each reply as it arrives; all else is the wrapped grid's.
 
     Flower's own grids collect the whole round first, and pull all that is ready in one call, in which one malformed
-    reply loses the others. Here each reply is pulled alone, and one that cannot be read becomes an error reply. A grid
-    that cannot push and pull is asked through its own `send_and_receive`.
+    reply loses the others. Here each reply is pulled alone, and one that cannot be read, or is several times as large
+    as what was sent, becomes an error reply. A grid that cannot push and pull is asked through its own
+    `send_and_receive`.
     """
 
     def __init__(self, grid: Grid) -> None:
@@ -65,7 +67,8 @@ class StreamingGrid(Grid):
     def _pulled(self, asked: Message) -> Iterable[Message]:
         """What has come in answer to one message, an error reply in the place of one that cannot be read."""
         try:
-            return list(self.grid.pull_messages([asked.metadata.message_id]))
+            with bounded(self.grid, Allowance.of(asked)):
+                return list(self.grid.pull_messages([asked.metadata.message_id]))
         except (httpx.TransportError, ConnectionError):
             raise  # the SuperLink is gone, which is no client's doing
         except Exception as error:  # whatever a client's bytes can make go wrong while they are read
