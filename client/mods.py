@@ -1,4 +1,7 @@
-"""Flower mods around the client's handlers: momentum, the lie of a hostile client, and errors as replies."""
+"""Flower mods around the client's handlers: momentum, privacy, signatures, a hostile client's lie, errors as replies.
+
+They are made when the app is imported, so each reads its settings when it is called.
+"""
 
 from __future__ import annotations
 
@@ -9,9 +12,14 @@ from flwr.app import Array, ArrayRecord, Context, Error, Message
 from flwr.clientapp.typing import ClientAppCallable
 from flwr.common.constant import ErrorCode
 from hawthorn.strategies.errors import HawthornError
+from hawthorn.strategies.flower.provenance import RECORD, private_key
+from hawthorn.strategies.flower.provenance import signed as signature
 
 from .assignment import LAST_SENT, Assignment
 from .attacks import Knowledge, Recipe
+from .manifest import key_file, manifest_of
+from .privacy import clipped, noise
+from .privacy import settings as privacy_settings
 from .vectors import moved, vector
 
 MOMENTUM = "hawthorn.momentum"  # where a client's state keeps the average of its updates
@@ -67,6 +75,49 @@ def steady(message: Message, context: Context, call_next: ClientAppCallable) -> 
         average += share * context.state.array_records[MOMENTUM]["average"].numpy()
     context.state[MOMENTUM] = ArrayRecord({"average": Array(average)})
     reply.content["arrays"] = moved(sent, average)
+    return reply
+
+
+def private(message: Message, context: Context, call_next: ClientAppCallable) -> Message:
+    """The reply, its update clipped to the length `clip-norm` and covered with `local-noise` times as much noise.
+
+    Whole-numbered arrays are then as they were sent, and with noise no metric leaves the site but the number of
+    examples: each would tell of the data without any. See `privacy.epsilon` for what that is worth.
+    """
+    longest, multiple = privacy_settings(context.run_config)
+    reply = call_next(message, context)
+    if not longest or reply.has_error():
+        return reply
+    name, answered = next(iter(reply.content.array_records.items()))
+    sent = next(iter(message.content.array_records.values()))
+    update = clipped(vector(answered) - vector(sent), longest)
+    if multiple:
+        update = update + multiple * longest * noise(len(update))
+        for record in reply.content.metric_records.values():
+            for metric in set(record) - {"num-examples"}:
+                del record[metric]
+    reply.content[name] = moved(sent, update)
+    return reply
+
+
+def signed(message: Message, context: Context, call_next: ClientAppCallable) -> Message:
+    """The reply with a signed manifest of the data beside it, where the node config names a key as `manifest-key`.
+
+    It belongs around all that changes the update. Arrays that cannot be read, such as forged ones, go out unsigned.
+    """
+    path = key_file(context)
+    key = private_key(path) if path else None
+    reply = call_next(message, context)
+    if key is None or reply.has_error() or len(reply.content.array_records) != 1:
+        return reply
+    try:
+        manifest = manifest_of(message, context, next(iter(reply.content.array_records.values())))
+    except ValueError as error:
+        if isinstance(error, HawthornError):
+            raise
+        log.warning("the reply goes out without a manifest, as its arrays cannot be read: %s", error)
+        return reply
+    reply.content[RECORD] = signature(manifest, key)
     return reply
 
 

@@ -57,6 +57,7 @@ def main(grid: Grid, context: Context) -> None:
             spool=settings.spool or None,
             trusted=root(settings),
             quorum=quorum_of(settings.quorum) if settings.quorum else None,
+            require_manifest=settings.require_manifest,
         )
         wait_for_nodes(grid, settings.clients, settings.wait)
         strategy.start(

@@ -7,7 +7,7 @@ import os
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from hawthorn.strategies.contract import tolerance
+from hawthorn.strategies.contract import Call, tolerance
 
 Scalar = bool | int | float | str
 
@@ -123,6 +123,13 @@ def quorum_of(written: str) -> int | float:
     if number <= 0 or (isinstance(number, float) and number > 1):
         raise ValueError
     return number
+
+
+def vetting_of(written: str) -> str:
+    """How clients vet their data, as written; raises `ValueError` unless it is a call of a known action."""
+    if Call.parse(written).name not in ("report", "warn", "drop"):
+        raise ValueError
+    return written
 
 
 def tolerated(written: str) -> int | float:

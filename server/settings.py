@@ -31,6 +31,7 @@ from .kinds import (
     rounds_kept,
     text,
     tolerated,
+    vetting_of,
     whole,
     writable_directory,
     yes_or_no,
@@ -200,6 +201,23 @@ class Settings:
         "until `reply-timeout`",
     )
 
+    vetting: str = setting(
+        "",
+        text("'report', 'warn' or 'drop', with options such as drop(neighbors=5)", vetting_of, empty=True),
+        "whether clients look for what is wrong with their own data before they train, and what they do about it: "
+        "`report`, `warn`, or `drop` what is found; empty for no look",
+    )
+    clip_norm: float = setting(0.0, number(least=0), "longest update that leaves a client; 0 for any length")
+    local_noise: float = setting(
+        0.0, number(least=0), "standard deviation of the noise on a client's update, as a multiple of `clip-norm`"
+    )
+    require_manifest: bool = setting(
+        False, yes_or_no(), "whether replies without a signed manifest of the data are refused"
+    )
+    manifest_classes: bool = setting(
+        False, yes_or_no(), "whether manifests tell the examples of each class, where the site allows it"
+    )
+
     @classmethod
     def parse(cls, run_config: Mapping[str, object]) -> Settings:
         """The settings in a run config; what it leaves out has its default.
@@ -252,6 +270,8 @@ class Settings:
                 f"guard={self.guard!r} needs {by_clients.least} clients that evaluate, but fraction-evaluate="
                 f"{self.fraction_evaluate:g} of clients={self.clients} are {evaluating}: write a larger share"
             )
+        if self.local_noise and not self.clip_norm:
+            raise SettingError(f"local-noise={self.local_noise:g} is a multiple of clip-norm: write clip-norm=1.0, say")
         if self.weighted_by:
             refuse_weights(self._written)
         if "trusted" in self._written.asked and not self.root_examples and self.root == ROOT:
