@@ -231,11 +231,15 @@ def check_attack(recipe: Recipe, task: Task, settings: Settings) -> None:
 def _by_partition(record: RoundRecord, nodes: Sequence[int]) -> RoundRecord:
     """The record with clients named by their partition numbers instead of the grid's node ids."""
     clients = {node: client for client, node in enumerate(nodes)}
+    names = {str(node): str(client) for node, client in clients.items()}
     return replace(
         record,
         verdicts={clients[node]: verdict for node, verdict in record.verdicts.items()},
         # a sender that a hostile client made up is no client
         refused={clients[node]: reason for node, reason in record.refused.items() if node in clients},
+        quarantined={clients[node]: standing for node, standing in record.quarantined.items()},
+        clients={},
+        standings={names[name]: standing for name, standing in record.standings.items()},
     )
 
 

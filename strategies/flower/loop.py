@@ -9,11 +9,11 @@ from __future__ import annotations
 import logging
 import random
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
-from flwr.app import ArrayRecord, ConfigRecord, MetricRecord
+from flwr.app import ArrayRecord, ConfigRecord, Message, MetricRecord
 from flwr.serverapp import Grid
 from flwr.serverapp.strategy import Result
 
@@ -70,9 +70,9 @@ class Run:
         """Hold the next round and commit it; no reply is kept beyond it."""
         strategy, before, number = self.strategy, self.arrays, self.round + 1
         messages = strategy.configure_train(number, before, train_config, self.grid)
-        arrays, trained = strategy.aggregate_train(number, self.grid.send_and_receive(messages, timeout=self.timeout))
+        arrays, trained = strategy.aggregate_train(number, self._replies(messages))
         asked = strategy.configure_evaluate(number, arrays, evaluate_config, self.grid)
-        evaluated = strategy.aggregate_evaluate(number, self.grid.send_and_receive(asked, timeout=self.timeout))
+        evaluated = strategy.aggregate_evaluate(number, self._replies(asked))
         self.round, self.arrays = number, strategy.confirmed(number, arrays)
         record = strategy.last_round
         assert record is not None
@@ -95,6 +95,13 @@ class Run:
             )
         )
         strategy.tell(record)
+
+    def _replies(self, messages: Iterable[Message]) -> Iterable[Message]:
+        """The replies as they come. What nobody waits for any more lives no longer: no node works on it, none keeps it."""
+        sent = list(messages)
+        for message in sent:
+            message.metadata.ttl = min(message.metadata.ttl, self.timeout)
+        return self.grid.send_and_receive(sent, timeout=self.timeout)
 
     def commit(self, commit: Commit) -> None:
         """Commit to the ledger, if there is one."""

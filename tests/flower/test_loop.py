@@ -233,6 +233,17 @@ def test_a_round_without_enough_nodes_is_skipped_and_not_waited_for():
     assert_same_model(result.arrays, sent_model())
 
 
+def test_messages_live_no_longer_than_they_are_waited_for():
+    lives = []
+
+    def noted(message, context):
+        lives.append(message.metadata.ttl)
+        return honest(message, context)
+
+    RobustStrategy(FedAvg(), MEDIAN).start(InProcessGrid(noted, CLIENTS), sent_model(), num_rounds=1, timeout=77)
+    assert set(lives) == {77}
+
+
 class Named(InProcessGrid):
     """A grid that knows its nodes' keys and names, under node ids that change from one start to the next."""
 
