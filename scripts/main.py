@@ -18,10 +18,12 @@ from . import (
     certify,
     clients,
     control,
+    dashboard,
     deployment,
     evaluate,
     inspect,
     redteam,
+    rewind,
     rules,
     simulate,
 )
@@ -41,8 +43,10 @@ app.command()(calibrate.calibrate)
 app.command()(inspect.inspect)
 app.command()(benchmark.benchmark)
 app.add_typer(audit.app, name="audit")
+app.command()(rewind.rewind)
 app.command()(control.control)
 app.add_typer(clients.app, name="clients")
+app.add_typer(dashboard.app, name="dashboard")
 app.add_typer(deployment.app, name="federation")
 
 
