@@ -27,6 +27,9 @@ SUPERLINK = 1  # the node that answers in the place of clients that died
 LONGEST_REASON = 500
 MOST_METRICS = 1000  # a round keeps the metrics of all its clients, so each may send a few only
 LONGEST_METRIC = 10_000
+LONGEST_NAME = 200
+MOST_NUMBERS = 20_000  # in all metrics of a reply
+LEAST_EXAMPLES, MOST_EXAMPLES = 1e-9, 1e15  # so that no sum of counts, where few clients tell one, is infinite or zero
 
 Claims = dict[str, MetricRecordValues]
 
@@ -220,9 +223,13 @@ def metrics_of(reply: Message) -> tuple[str, Claims]:
     """The name of a reply's first metric record, and the metrics of all its records; of two with one name the first."""
     found = [(name, record) for name, record in _records(reply) if isinstance(record, MetricRecord)]
     claims: Claims = {}
+    room = MOST_NUMBERS
     for name, value in (item for _, record in found for item in record.items()):
-        if len(claims) < MOST_METRICS and not (isinstance(value, list) and len(value) > LONGEST_METRIC):
-            claims.setdefault(name, value)
+        size = len(value) if isinstance(value, list) else 1
+        fits = len(claims) < MOST_METRICS and len(name) <= LONGEST_NAME and size <= min(LONGEST_METRIC, room)
+        if fits and name not in claims:
+            claims[name] = value
+            room -= size
     return found[0][0] if found else "metrics", claims
 
 
@@ -239,6 +246,8 @@ def claimed_examples(claims: Claims, counted_by: str) -> float | None:
     value = number(claims[counted_by])
     if value is None or value <= 0:
         raise Refused(f"{counted_by} must be a finite positive number, got {shown(claims[counted_by])}")
+    if not LEAST_EXAMPLES <= value <= MOST_EXAMPLES:
+        raise Refused(f"{counted_by} must be from {LEAST_EXAMPLES:g} to {MOST_EXAMPLES:g}, got {value:g}")
     return value
 
 
