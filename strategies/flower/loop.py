@@ -97,7 +97,7 @@ class Run:
         strategy.tell(record)
 
     def _replies(self, messages: Iterable[Message]) -> Iterable[Message]:
-        """The replies as they come; a message lives no longer than it is waited for, so that no node works on it later."""
+        """The replies as they come; a message lives as long as it is waited for, so that no node works on it later."""
         sent = list(messages)
         for message in sent:
             message.metadata.ttl = min(message.metadata.ttl, self.timeout)
