@@ -23,12 +23,13 @@ class Subject(StrEnum):
     rounds = "rounds"
     start = "start"
     training = "training"
+    aggregation = "aggregation"
 
 
 SUBJECTS = (
     "speed: every rule and pipeline, in reads of the updates. rounds: from Flower replies to the new model. "
     "start: the first use, compiled and cached. training: a round of simulated clients. "
-    "replies: bad replies before every strategy."
+    "replies: bad replies before every strategy. aggregation: a round through the gRPC service."
 )
 
 

@@ -10,7 +10,7 @@ from grpc import StatusCode
 from hawthorn.strategies import AuditError
 
 from ..audit import Audit
-from ..audit.records import ClientRecord, Run
+from ..audit.records import ClientRecord, Entry, Run
 from . import hawthorn_pb2 as pb
 from .calls import Call
 from .limits import Limits
@@ -51,15 +51,15 @@ class Operator:
         run = self._run(request.run)
         rounds = self.audit.rounds(run.id)
         clients = self.audit.clients(run.id)
-        head = self.audit.head(run.id)
+        head = self._head(run.id)
         return pb.StatusReply(
             run=run_told(run),
             last_round=round_told(rounds[-1]) if rounds else None,
             clients=len(clients),
             quarantined=sum(_in_quarantine(client) for client in clients),
             open_orders=sum(order.result is None for order in self.audit.orders(run.id)),
-            entry=head.number,
-            digest=head.digest,
+            entry=-1 if head is None else head.number,
+            digest="" if head is None else head.digest,
             server_version=version("hawthorn"),
         )
 
@@ -100,19 +100,12 @@ class Operator:
     def watch(self, request: pb.WatchRequest, call: Call) -> Generator[pb.News]:
         """What is committed, as it is; the stream ends with the run."""
         run = self._run(request.run)
-        after, told = -1, frozenset[int]()
-        if request.HasField("after"):
-            after = request.after
-        else:
-            after = self.audit.head(run.id).number
-            told = frozenset(order.id for order in self.audit.orders(run.id) if order.result is not None)
+        after = request.after if request.HasField("after") else self.audit.head(run.id).number
         while True:
             for entry in self.audit.entries(run.id, after=after):
                 call.check()
                 after = entry.number
-                news = news_told(self.audit, entry, told)
-                told |= {order.id for order in news.orders}
-                yield news
+                yield news_told(self.audit, entry)
             if self._ended(run.id, after):
                 return
             call.check()
@@ -154,6 +147,13 @@ class Operator:
         if len(found) > 1:
             raise Refusal(StatusCode.INVALID_ARGUMENT, f"{len(found)} clients are named {written!r}: write an identity")
         return found[0]
+
+    def _head(self, run: int) -> Entry | None:
+        """The last entry of a run; None of one that an older version wrote, which has no chain."""
+        try:
+            return self.audit.head(run)
+        except AuditError:
+            return None
 
     def _ended(self, run: int, after: int) -> bool:
         """Whether a run is over, and everything of it was told."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Collection
 
 from ..audit import Audit
 from ..audit.records import ClientRecord, Contribution, Entry, OrderRecord, Round, Run
@@ -103,8 +102,8 @@ def order_told(order: OrderRecord) -> pb.Order:
     )
 
 
-def news_told(audit: Audit, entry: Entry, told: Collection[int] = ()) -> pb.News:
-    """An entry of the chain, with the round and its verdicts where it is one, and what became of orders not `told`."""
+def news_told(audit: Audit, entry: Entry) -> pb.News:
+    """An entry of the chain, with the round and its verdicts where it is one, and what became of orders there."""
     news = pb.News(
         run=entry.run, entry=entry.number, kind=entry.kind, round=entry.round, at=entry.at, digest=entry.digest
     )
@@ -113,6 +112,5 @@ def news_told(audit: Audit, entry: Entry, told: Collection[int] = ()) -> pb.News
             news.held.CopyFrom(round_told(one))
         news.verdicts.extend(map(verdict_told, audit.contributions(entry.run, entry.round)))
     if entry.kind == "orders":
-        done = (order for order in audit.orders(entry.run) if order.result is not None and order.id not in told)
-        news.orders.extend(map(order_told, done))
+        news.orders.extend(order_told(order) for order in audit.orders(entry.run) if order.entry == entry.number)
     return news

@@ -523,3 +523,20 @@ def test_a_damaged_answer_is_noticed():
     for replies in ([judgement], [reply()], [judgement, reply(crc32=1)], [judgement, reply(offset=4)]):
         with pytest.raises(ServiceError):
             received(replies, dtype)
+
+
+def test_the_way_through_the_service_is_measured():
+    from hawthorn.scripts.benchmarks import aggregation as benchmark
+    from rich.console import Console
+
+    found = benchmark.measured(clients=(5,), values=(50_000,))
+    (size,) = found["sizes"]
+    assert (size["n"], size["d"], size["bytes"]) == (5, 10_000, 200_000)
+    assert size["memory_peak"] >= size["memory_before"] > 0
+    assert 0 < size["answer"] < size["round"]
+    with Console().capture() as told:
+        pass
+    console = Console(width=160)
+    with console.capture() as told:
+        benchmark.show(found, console)
+    assert "10000" in told.get()
