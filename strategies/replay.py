@@ -9,25 +9,28 @@ from __future__ import annotations
 import functools
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from . import kernels
 from .algebra import one_thread
-from .contract import RULES, SCORES, Call, Floats, Rule
+from .contract import RULES, SCORES, Call, Combination, Floats, Rule, update_of
 from .errors import AuditError
-from .evidence import History
+from .evidence import History, remembered
 from .geometry import Geometry
 from .given import BESIDE, Given
 from .judging import Combined, Judgement, Scene, Verdict, combined, judged, verdicts
-from .pairs import without
+from .reputation import forgotten
+from .rows import Rows
 from .weights import client_weights
 
 if TYPE_CHECKING:
     from .defense import Defense
 
+START: Mapping[str, Any] = {"rounds": 0, "clients": {}}  # what is remembered before the first round
 NOT_IN_THE_GEOMETRY = frozenset({"columns", "sums", "past"})
 
 
@@ -35,17 +38,22 @@ NOT_IN_THE_GEOMETRY = frozenset({"columns", "sums", "past"})
 class Replay:
     """The verdicts of a round, derived again, in the order of its geometry's rows; `skipped` is as of an `Outcome`.
 
-    `against` `(n,)` is what each score says against each client, in robust deviations above the others.
-    `recorded` names the parts of the recipe whose answers were taken from the evidence, because they looked at more
-    than the geometry and what is remembered. `memory` is what the scores remember after the round, None where what
-    they remembered before it was not given.
+    `against` `(n,)` is what each score says against each client, in robust deviations above the others. `evidence` is
+    what the replay itself left: that of the round, where nothing in it was changed. `recorded` names the parts of the
+    recipe whose answers were taken from the evidence, because they looked at more than the geometry and what is
+    remembered. `state` is what is remembered after the round, but for vectors and what those parts remember; None where
+    what was remembered before was not given. `combined` is what came of the rows, and `accepted` `(n,)` who was part of
+    it, both in canonical order.
     """
 
     verdicts: tuple[Verdict, ...]
     skipped: str | None
     against: Mapping[str, Floats]
+    evidence: dict[str, Any]
     recorded: tuple[str, ...]
-    memory: dict[str, Any] | None
+    state: dict[str, Any] | None
+    combined: Combined
+    accepted: NDArray[np.bool_]
 
 
 def evidence_of(
@@ -81,13 +89,13 @@ def evidence_of(
 
 @one_thread
 def replayed(
-    defense: Defense, geometry: Geometry, evidence: Mapping[str, Any], memory: Mapping[str, Any] | None = None
+    defense: Defense, geometry: Geometry, evidence: Mapping[str, Any], state: Mapping[str, Any] | None = None
 ) -> Replay:
     """A round judged again from its geometry, with the functions that judged it, and so equal to the last bit.
 
-    `geometry` and `evidence` are those of its `Outcome`. `memory` is what the scores remembered before the round, `{}`
-    before the first one: with it, scores that remember are derived again too, where otherwise their values are taken
-    from the evidence. Raises `AuditError` for evidence that does not fit the geometry.
+    `geometry` and `evidence` are those of its `Outcome`. `state` is that of the round before, `START` before the first
+    one: with it, all that was remembered and the scores that remember are derived again too, where otherwise they are
+    taken from the evidence. Raises `AuditError` for evidence that does not fit the geometry.
 
     >>> from hawthorn.strategies import Defense
     >>> defense = Defense("trimmed_mean", f=1, scores=("length", "distance"))
@@ -96,26 +104,49 @@ def replayed(
     True
     """
     try:
-        scene = _scene(defense, geometry, evidence, memory is not None)
+        scene = _scene(defense, geometry, evidence, state)
     except (KeyError, TypeError, ValueError, IndexError, AttributeError) as error:
         raise AuditError(
             f"the evidence does not fit a geometry of {geometry.n} rows: {type(error).__name__}: {error}"
         ) from error
-    canonical, remembered = geometry.canonical(), dict(memory or {})
-    judgement = judged(defense, canonical, scene, remembered)
-    rng = np.random.default_rng(scene.rounds)
-    outcome = combined(defense, canonical, scene, judgement.decision, remembered, rng)
-    entered = judgement.reputation.entered if judgement.reputation else ()
-    if entered:
-        remembered = {part: without(one, entered) for part, one in remembered.items()}
+    canonical, memory = geometry.canonical(), dict((state or {}).get("memory", {}))
+    judgement = judged(defense, canonical, scene, memory)
+    decision = judgement.decision
+    found = combined(defense, canonical, scene, decision, memory, np.random.default_rng(scene.rounds))
     recorded = (*scene.scores, *([defense.rule] if scene.combined is not None else []))
+    memory = {part: one for part, one in memory.items() if part not in recorded}  # what it would be now, nobody knows
+    after: dict[str, Any] | None = None
+    if state is not None and scene.names is not None:
+        after = remembered(state, scene.names, scene.history, judgement.averaged, decision.accepted)
+        after |= {"memory": memory} if memory else {}
+        if judgement.reputation is not None:
+            reputation = judgement.reputation
+            after = forgotten({**after, "reputation": reputation.records}, reputation.entered)
     return Replay(
-        verdicts=verdicts(judgement, outcome.weights, geometry.rank),
-        skipped=outcome.skipped,
+        verdicts=verdicts(judgement, found.weights, geometry.rank),
+        skipped=found.skipped,
         against={name: values[geometry.rank] for name, values in judgement.against.items()},
+        evidence=evidence_of(defense, scene, judgement, found, geometry.rank),
         recorded=recorded,
-        memory=None if memory is None else remembered,
+        state=after,
+        combined=found,
+        accepted=decision.accepted,
     )
+
+
+def combined_again(replay: Replay, rows: Any) -> Any:
+    """The update `(d,)` that a replayed round makes of its rows `(n, d)`, None where there is none.
+
+    Raises `AuditError` where the rule looks at more than the geometry.
+    """
+    answer = replay.combined.answer
+    if replay.skipped is not None:
+        return None
+    if answer is None or (isinstance(answer, Combination) and len(answer.weights) > replay.accepted.sum()):
+        raise AuditError("the rule looks at more than the geometry and the rows")
+    whole = Rows.of(rows, replay.evidence.get("names"))
+    kept = replace(whole, order=whole.order[replay.accepted])
+    return update_of(answer, kept, mixing=replay.combined.mixing)
 
 
 def plain(values: Floats) -> list[Any]:
@@ -150,15 +181,18 @@ def _is_recorded(text: str, anonymous: bool) -> bool:
     return "columns" in _asked(text) or (not anonymous and bool(_asked(text) & (NOT_IN_THE_GEOMETRY | {"memory"})))
 
 
-def _scene(defense: Defense, geometry: Geometry, evidence: Mapping[str, Any], memory_is_known: bool) -> Scene:
+def _scene(defense: Defense, geometry: Geometry, evidence: Mapping[str, Any], state: Mapping[str, Any] | None) -> Scene:
     """What the evidence tells, in canonical order."""
     n, order, canonical = geometry.n, np.argsort(geometry.rank), geometry.canonical()
     told: list[str] | None = evidence.get("names")
     if told is not None and len(told) != n:
         raise ValueError(f"expected {n} names, got {len(told)}")
     names = None if told is None else tuple(told[place] for place in map(int, order))
-    history = History.recalled(None, None, n)
-    if "seen" in evidence:
+    rounds, reputation = int(evidence["rounds"]), evidence.get("reputation", {})
+    if state is not None:
+        rounds, reputation = int(state["rounds"]), state.get("reputation", {})
+    history = History.recalled(state, names, n)
+    if state is None and "seen" in evidence:
         past = {name: numbers(values, n)[order] for name, values in evidence["past"].items()}
         history = History(numbers(evidence["seen"], n)[order], past)
     rows: dict[str, Any] = evidence.get("beside", {})
@@ -177,18 +211,18 @@ def _scene(defense: Defense, geometry: Geometry, evidence: Mapping[str, Any], me
     scores = {
         name: numbers(evidence["scores"][name], n)[order]
         for name in defense.scores
-        if _is_recorded(name, names is None) and not (memory_is_known and _is_remembered(name))
+        if _is_recorded(name, names is None) and not (state is not None and _is_remembered(name))
     }
     whole: Combined | None = None
-    if _is_recorded(defense.rule, names is None) and not (memory_is_known and _is_remembered(defense.rule)):
+    if _is_recorded(defense.rule, names is None) and not (state is not None and _is_remembered(defense.rule)):
         found = evidence["combined"]
         whole = Combined(numbers(found["weights"], n)[order], found["skipped"])
     return Scene(
         given,
         history,
         names,
-        int(evidence["rounds"]),
-        evidence.get("reputation", {}),
+        rounds,
+        reputation,
         int(evidence["left_out"]),
         scores,
         whole,

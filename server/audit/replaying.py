@@ -9,18 +9,20 @@ from __future__ import annotations
 
 import math
 from collections.abc import Generator, Mapping
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, replace
+from typing import Any, cast
 
 from hawthorn.strategies import AuditError, Defense, Geometry, HawthornError, Verdict
 from hawthorn.strategies.flower import Commit
-from hawthorn.strategies.replay import Replay, replayed
+from hawthorn.strategies.replay import START, Replay, combined_again, replayed
+from hawthorn.strategies.reputation import suspected
 
 from .models import differing, distance, integers, judged_again, model_again
 from .records import Contribution, Round, Run
-from .schema import storable
+from .schema import plain_data, storable
 from .store import Audit
 
+REMEMBERED = ("rounds", "seen", "past", "reputation")  # in the evidence; derived where the round before is known
 HALF = 0.01  # lengths of a round's move by which a model from updates in half precision may be off
 
 
@@ -39,8 +41,8 @@ class ModelReplay:
     """The model after a round, made again from retained updates.
 
     `differing` names the arrays that differ from those that were committed, `distance` says by how much, in lengths of
-    the round's move. `unknown` are arrays of integers, which no update tells of. `missing` says why it was not made
-    again, empty if it was.
+    the round's move. `differences` are of verdicts on the updates themselves. `unknown` are arrays of integers, which
+    no update tells of. `missing` says why it was not made again, empty if it was.
     """
 
     differing: tuple[str, ...] = ()
@@ -48,6 +50,7 @@ class ModelReplay:
     half: bool = False
     unknown: tuple[str, ...] = ()
     missing: str = ""
+    differences: tuple[Difference, ...] = ()
 
     @property
     def equal(self) -> bool:
@@ -101,13 +104,20 @@ def replays(
         if one.replay is None:
             yield RoundReplay(one.round.number, missing=one.missing)
             continue
-        model = _model(audit, run, one) if models else ModelReplay(missing="not asked for")
+        model = _model(audit, run, one, tolerance) if models else ModelReplay(missing="not asked for")
         assert one.evidence is not None
+        differences = tuple(_differences(one, tolerance))
+        told = {(difference.client, difference.what) for difference in differences}
+        differences += tuple(
+            replace(difference, what=f"{difference.what}, of the updates")
+            for difference in model.differences
+            if (difference.client, difference.what) not in told
+        )
         yield RoundReplay(
             round=one.round.number,
             defense=str(one.evidence["defense"]),
             clients=len(one.admitted),
-            differences=tuple(_differences(one, tolerance)),
+            differences=differences,
             recorded=one.replay.recorded,
             model=model,
         )
@@ -116,22 +126,32 @@ def replays(
 def judged_rounds(audit: Audit, run: Run, round: int | None = None) -> Generator[Judged]:
     """The rounds of a run, or one of them, judged again from geometry and evidence."""
     ordered = _rounds_after_orders(audit, run.id)
-    memory: Mapping[str, Any] | None = None  # what the scores remember, None where that is not known
+    state: Mapping[str, Any] | None = None  # what is remembered, None where that is not known
     found = [one for one in audit.rounds(run.id) if round in (None, one.number)]
     if round is not None and not found:
         audit.geometry(run.id, round)  # raises, naming the rounds there are
     for one in found:
-        if memory is None or one.number in ordered:
-            memory = _memory(audit, run.id, one.number)
-        judged = _judged(audit, run.id, one, memory)
+        if state is None or one.number in ordered:
+            state = _state(audit, run.id, one.number)
+        judged = _judged(audit, run.id, one, state)
         if judged.replay is not None:
-            memory = judged.replay.memory
+            state = _after(judged, judged.replay)
         elif one.size:
-            memory = None
+            state = None
         yield judged
 
 
-def _judged(audit: Audit, run: int, round: Round, memory: Mapping[str, Any] | None) -> Judged:
+def _after(judged: Judged, replay: Replay) -> Mapping[str, Any] | None:
+    """What is remembered after a round, suspicion included where the guard undid what the round led to."""
+    names = replay.evidence.get("names")
+    if judged.round.rolled_back is None or replay.state is None or "reputation" not in replay.state or names is None:
+        return replay.state
+    return suspected(
+        replay.state, [name for name, verdict in zip(names, replay.verdicts, strict=True) if verdict.accepted]
+    )
+
+
+def _judged(audit: Audit, run: int, round: Round, state: Mapping[str, Any] | None) -> Judged:
     admitted = tuple(one for one in audit.contributions(run, round.number) if one.admitted)
     geometry, evidence = audit.geometry(run, round.number), audit.evidence(run, round.number)
     if geometry is None:
@@ -142,22 +162,21 @@ def _judged(audit: Audit, run: int, round: Round, memory: Mapping[str, Any] | No
         )
     try:
         defense = Defense.parse(evidence["defense"])
-        replay = replayed(defense, geometry, evidence, memory)
+        replay = replayed(defense, geometry, evidence, state)
     except (HawthornError, KeyError, TypeError) as error:
         raise AuditError(f"round {round.number} cannot be judged again: {error}") from error
     return Judged(round, admitted, evidence, replay, "", geometry)
 
 
-def _memory(audit: Audit, run: int, round: int) -> Mapping[str, Any] | None:
-    """What the scores remembered when a round began, None where neither it nor a checkpoint tells."""
+def _state(audit: Audit, run: int, round: int) -> Mapping[str, Any] | None:
+    """What was remembered when a round began, None where neither it nor a checkpoint tells."""
     evidence = audit.evidence(run, round)
     if evidence is not None and evidence.get("rounds") == 0:
-        return {}
+        return START
     try:
-        state = audit.commit_before(run, round).memory.defense
+        return audit.commit_before(run, round).memory.defense or START
     except AuditError:
         return None
-    return (state or {}).get("memory", {})
 
 
 def _rounds_after_orders(audit: Audit, run: int) -> frozenset[int]:
@@ -175,6 +194,23 @@ def _differences(judged: Judged, tolerance: float) -> Generator[Difference]:
     skipped = judged.replay.skipped
     if skipped is not None and storable(skipped) != judged.round.skipped:
         yield Difference("", "why the round was skipped", judged.round.skipped, skipped)
+    told, again = judged.evidence or {}, plain_data(judged.replay.evidence)
+    for name in (*REMEMBERED, "scores"):
+        if not _alike(told.get(name), again.get(name), tolerance):
+            yield Difference("", f"the evidence, {name}", told.get(name), again.get(name))
+
+
+def _alike(one: Any, other: Any, tolerance: float) -> bool:
+    """Whether two plain values are one and the same, their numbers but for the tolerance."""
+    if isinstance(one, dict) and isinstance(other, dict):
+        mine, theirs = cast("dict[str, Any]", one), cast("dict[str, Any]", other)
+        return mine.keys() == theirs.keys() and all(_alike(mine[name], theirs[name], tolerance) for name in mine)
+    if isinstance(one, list) and isinstance(other, list):
+        pairs = cast("tuple[list[Any], list[Any]]", (one, other))
+        return len(pairs[0]) == len(pairs[1]) and all(_alike(*pair, tolerance) for pair in zip(*pairs, strict=True))
+    if isinstance(one, int | float) and isinstance(other, int | float):
+        return alike(one, other, tolerance)
+    return one == other
 
 
 def _of_verdict(client: str, stored: Verdict, found: Verdict, tolerance: float) -> Generator[Difference]:
@@ -204,22 +240,39 @@ def alike(one: float, other: float, tolerance: float) -> bool:
     return math.isfinite(one) and math.isfinite(other) and abs(one - other) <= tolerance * max(abs(one), abs(other))
 
 
-def _model(audit: Audit, run: Run, judged: Judged) -> ModelReplay:
+def _model(audit: Audit, run: Run, judged: Judged, tolerance: float) -> ModelReplay:
     """The model after a round made again, compared with the one that was committed."""
-    number, evidence = judged.round.number, judged.evidence
+    number = judged.round.number
     if judged.round.skipped is not None:
         return ModelReplay(missing=f"the model stayed: {judged.round.skipped}")
-    assert evidence is not None
     try:
         retained = audit.updates(run.id, number)
         before, after = audit.commit_before(run.id, number), audit.commit_after(run.id, number)
-        outcome = judged_again(before, retained.rows, evidence)
-        if outcome.update is None:
+        update, verdicts = _update(before, retained.rows, judged)
+        if update is None:
             return ModelReplay(("all of it",), math.inf, retained.half)
-        arrays = model_again(before, outcome.update, run.settings, number)
+        arrays = model_again(before, update, run.settings, number)
     except HawthornError as error:
         return ModelReplay(missing=str(error))
-    return _compared(arrays, before, after, half=retained.half)
+    found = _compared(arrays, before, after, half=retained.half)
+    if retained.half or verdicts is None:
+        return found
+    differences = [
+        difference
+        for one, verdict in zip(judged.admitted, verdicts, strict=True)
+        for difference in _of_verdict(one.client, one.verdict, verdict, tolerance)
+    ]
+    return replace(found, differences=tuple(differences))
+
+
+def _update(before: Commit, rows: Any, judged: Judged) -> tuple[Any, tuple[Verdict, ...] | None]:
+    """The update that the retained rows make, and the verdicts on them where they can be judged from the rows alone."""
+    assert judged.evidence is not None
+    assert judged.replay is not None
+    if "trusted" in Defense.parse(judged.evidence["defense"]).asked:  # the server's own update is not kept
+        return combined_again(judged.replay, rows), None
+    outcome = judged_again(before, rows, judged.evidence)
+    return outcome.update, outcome.verdicts
 
 
 def _compared(arrays: Any, before: Commit, after: Commit, *, half: bool) -> ModelReplay:

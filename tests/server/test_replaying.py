@@ -159,6 +159,13 @@ def test_a_changed_geometry_is_found(held, tmp_path):
     assert not replayed(path)[1].equal
 
 
+def test_updates_that_are_not_those_that_were_judged_are_found(held, tmp_path):
+    statement = "UPDATE rounds SET updates = (SELECT updates FROM rounds WHERE run = 1 AND round = 1) WHERE round = 3"
+    found = replayed(changed(held, tmp_path, statement))[2]
+    assert found.model.differing == ("weight", "bias")
+    assert {one.what for one in found.differences} >= {"signs, of the updates", "length, of the updates"}
+
+
 def test_a_changed_checkpoint_is_another_model(held, tmp_path):
     statement = "UPDATE checkpoints SET model = (SELECT model FROM checkpoints WHERE round = 2) WHERE round = 3"
     found = replayed(changed(held, tmp_path, statement))

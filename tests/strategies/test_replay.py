@@ -8,10 +8,9 @@ import numpy as np
 import pytest
 from hawthorn.strategies import AuditError, Defense
 from hawthorn.strategies.contract import POLICIES, RULES, SCORES, TRANSFORMS
-from hawthorn.strategies.pairs import without
 from hawthorn.strategies.presets import PRESETS
-from hawthorn.strategies.replay import replayed
-from hawthorn.strategies.reputation import REPUTATIONS, released
+from hawthorn.strategies.replay import START, combined_again, replayed
+from hawthorn.strategies.reputation import REPUTATIONS
 from parts import options
 
 NAMES = [f"client {k}" for k in range(14)]
@@ -88,19 +87,31 @@ def test_replayed_verdicts_are_the_live_ones(defense):
         again = replayed(defense, outcome.geometry, stored(outcome.evidence))
         assert again.verdicts == outcome.verdicts
         assert again.skipped == outcome.skipped
-        assert again.memory is None
+        assert again.state is None
+        assert again.evidence == outcome.evidence
         assert set(again.against) == set(defense.scores)
         for place, verdict in enumerate(outcome.verdicts):
             told = [f"{name} by {values[place]:.1f}" for name, values in again.against.items()]
             assert not verdict.reason or any(one in verdict.reason for one in told)
 
 
+VECTORS = {"center", "sums", "last", "moves", "momentum"}
+
+
 @each_recipe
-def test_with_the_memory_before_what_scores_remember_is_derived_too(defense):
+def test_with_the_state_before_all_that_is_remembered_is_derived_too(defense):
+    derived = START
     for state, outcome in rounds(defense):
-        before = (state or {}).get("memory", {})
-        again = replayed(defense, outcome.geometry, stored(outcome.evidence), before)
-        assert again.verdicts == outcome.verdicts
+        evidence = stored(outcome.evidence)
+        for before in (state or START, derived):  # as a checkpoint has it, and as it was derived round after round
+            again = replayed(defense, outcome.geometry, evidence, before)
+            assert again.verdicts == outcome.verdicts
+            assert again.evidence == outcome.evidence
+            expected = {name: value for name, value in outcome.state.items() if name not in VECTORS}
+            known = {part: one for part, one in expected.get("memory", {}).items() if part not in again.recorded}
+            expected = {name: value for name, value in expected.items() if name != "memory"}
+            assert again.state == expected | ({"memory": known} if known else {})
+        derived = again.state
         for name in again.recorded:
             part = {**SCORES, **RULES}[name.partition("(")[0]]
             beyond = part.asked & {"columns", "sums", "past"} or getattr(part, "reads_columns", False)
@@ -136,25 +147,40 @@ def test_weights_of_clients_are_in_the_evidence(rule):
         assert replayed(defense, outcome.geometry, plain).verdicts != outcome.verdicts
 
 
-def test_memory_goes_on_from_round_to_round_without_the_state():
+def test_what_is_remembered_is_derived_and_not_believed():
     defense = Defense(reputation="sequential", f=F)
-    memory, entered = {}, 0
-    for _, outcome in rounds(defense, 12):
-        again = replayed(defense, outcome.geometry, stored(outcome.evidence), memory)
-        assert again.verdicts == outcome.verdicts
-        assert again.recorded == ("signs",)
-        memory = again.memory
-        assert memory == outcome.state["memory"]
-        entered += any("in quarantine" in verdict.standing for verdict in outcome.verdicts)
-    assert entered, "some client is in quarantine, so that its averages were forgotten on the way"
+    *_, (state, outcome) = rounds(defense, 5)
+    evidence = stored(outcome.evidence)
+    name = evidence["names"][0]
+    changed = {**evidence, "reputation": {**evidence["reputation"], name: {"evidence": 0.0}}, "seen": [1.0] * 11}
+    again = replayed(defense, outcome.geometry, changed, state)
+    assert again.verdicts == outcome.verdicts
+    assert {key for key in changed if changed[key] != again.evidence[key]} == {"reputation", "seen"}
+    assert replayed(defense, outcome.geometry, changed).verdicts != outcome.verdicts
 
 
-def test_what_a_release_forgets_is_forgotten_in_the_memory_too():
+def test_somebody_is_in_quarantine_in_these_rounds():
     defense = Defense(reputation="sequential", f=F)
-    *_, (_, outcome) = rounds(defense, 12)
-    name = next(iter(outcome.state["reputation"]))
-    after = released(outcome.state, name)["memory"]
-    assert after == {part: without(one, [name]) for part, one in outcome.state["memory"].items()}
+    found = [outcome for _, outcome in rounds(defense, 12)]
+    assert any("in quarantine" in verdict.standing for outcome in found for verdict in outcome.verdicts)
+
+
+@pytest.mark.parametrize("recipe", ["trusted-root", "fltrust", "monna", "nnm | trimmed_mean", "median"])
+def test_an_update_is_made_again_of_the_rows_and_what_was_derived(recipe):
+    rng, defense = np.random.default_rng(304), Defense.parse(recipe, f=F)
+    rows = rows_of(rng, 11).astype(np.float32)
+    trusted = {"trusted": rng.normal(size=D)} if "trusted" in defense.asked else {}
+    outcome = defense(rows, clients=NAMES[:11], **trusted)
+    again = replayed(defense, outcome.geometry, stored(outcome.evidence))
+    np.testing.assert_array_equal(combined_again(again, rows), outcome.update)
+
+
+def test_an_update_of_a_rule_that_reads_columns_is_not_made_of_what_was_derived():
+    defense = Defense("signguard", f=F)
+    rows = rows_of(np.random.default_rng(305), 11)
+    outcome = defense(rows)
+    with pytest.raises(AuditError, match="the rule looks at more than the geometry"):
+        combined_again(replayed(defense, outcome.geometry, outcome.evidence), rows)
 
 
 def test_skipped_rounds_say_why_again():
