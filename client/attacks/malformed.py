@@ -221,7 +221,7 @@ def strings(reply: Message) -> list[Message]:
     return with_array(reply, lambda array: array.astype("<U8"))
 
 
-@malformed("dtypes", "expected float32")
+@malformed("dtypes", "header")
 def structures(reply: Message) -> list[Message]:
     """Records of two fields where numbers belong."""
     return with_array(reply, lambda array: np.zeros(array.shape, [("a", np.float32), ("b", np.int8)]))

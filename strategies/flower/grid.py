@@ -68,7 +68,7 @@ class StreamingGrid(Grid):
         """What has come in answer to one message, an error reply in the place of one that cannot be read."""
         try:
             with bounded(self.grid, Allowance.of(asked)):
-                return list(self.grid.pull_messages([asked.metadata.message_id]))
+                return [_of(reply, asked) for reply in self.grid.pull_messages([asked.metadata.message_id])]
         except (httpx.TransportError, ConnectionError):
             raise  # the SuperLink is gone, which is no client's doing
         except Exception as error:  # whatever a client's bytes can make go wrong while they are read
@@ -108,6 +108,18 @@ class StreamingGrid(Grid):
     def pull_messages(self, message_ids: Iterable[str]) -> Iterable[Message]:
         """The replies that have come to the named messages."""
         return self.grid.pull_messages(message_ids)
+
+
+def _of(reply: Message, asked: Message) -> Message:
+    """The reply, or an error of the same sender in the place of one that says to answer another message.
+
+    What is inside a reply is its sender's word, and with the number of another client's message it would be that one's.
+    """
+    if reply.metadata.reply_to_message_id == asked.metadata.message_id:
+        return reply
+    stray = Message(Error(UNREADABLE, "the reply answers another message than the one it came for"), reply_to=asked)
+    stray.metadata.__dict__["_src_node_id"] = reply.metadata.src_node_id
+    return stray
 
 
 def _is_final(reply: Message, asked: Message) -> bool:
