@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -128,6 +129,69 @@ def add_client(
     print(f"the run waits for as many sites as `clients` says: {deployment.app / 'pyproject.toml'}")
 
 
+@app.command("remove-client")
+def remove_client(
+    folder: Annotated[Path, typer.Argument(metavar="DIR", help="Folder of the federation.")],
+    name: Annotated[str, typer.Argument(metavar="NAME", help="Name of the site.")],
+) -> None:
+    """Let a site connect no more, such as one whose key was stolen, and delete its files here."""
+    import shutil
+
+    from .deploying.rehearsal import is_listening, unregister
+
+    deployment = _opened(folder)
+    site = deployment.site(name)
+    for place in (deployment.rehearsal, deployment.production):
+        if is_listening(place) and unregister(deployment, place, site):
+            print(f"{name} is no node of the {place.connection} SuperLink any more")
+    deployment.without_site(name).save()
+    shutil.rmtree(deployment.site_folder(name), ignore_errors=True)
+    print(f"{name} is removed; what the audit has of {site.identity} stays there")
+
+
+@app.command("add-person")
+def add_person(
+    folder: Annotated[Path, typer.Argument(metavar="DIR", help="Folder of the federation.")],
+    name: Annotated[str, typer.Argument(metavar="NAME", help="Who is to reach the control service.")],
+    role: Annotated[str, typer.Option(help="viewer, operator or aggregation.")] = "viewer",
+) -> None:
+    """Issue a certificate by which somebody reaches the control service, with a role."""
+    from hawthorn.server.certificates import Authority
+
+    from .deploying.laying import hand_out
+
+    deployment = _opened(folder)
+    Authority.opened(deployment.authority).client(name, role)
+    hand_out(deployment)
+    print(f"{name}, {role}: {deployment.person(name)}")
+
+
+@app.command()
+def revoke(
+    folder: Annotated[Path, typer.Argument(metavar="DIR", help="Folder of the federation.")],
+    name: Annotated[str, typer.Argument(metavar="NAME", help="Whose certificate the control service refuses now.")],
+) -> None:
+    """Take a person's certificate back."""
+    from hawthorn.server.certificates import Authority
+
+    from .deploying.laying import hand_out
+
+    deployment = _opened(folder)
+    serial = Authority.opened(deployment.authority).revoke(name)
+    hand_out(deployment)
+    print(f"{name}: certificate {serial:x} is refused from now on")
+
+
+@app.command()
+def renew(folder: Folder = HERE) -> None:
+    """Have the certificates of the server and of people hold for another 397 days; keys stay as they are."""
+    from .deploying.laying import renewed
+
+    deployment = _opened(folder)
+    names = renewed(deployment)
+    print(f"renewed: {', '.join(names)}; start SuperLink and front again, and hand people theirs")
+
+
 @app.command()
 def register(folder: Folder = HERE) -> None:
     """Register the keys of all sites with production's SuperLink on this machine; only registered ones can connect."""
@@ -200,7 +264,7 @@ def _rehearsed(deployment: Deployment, plan: Any, started: float) -> dict[str, A
     from .audit import show_lines
     from .deploying.rehearsal import Rehearsal, alone, refuse_running
     from .deploying.status import client_table, run_table
-    from .deploying.watching import run_summary, standings, watch
+    from .deploying.watching import Watched, is_over, run_summary, standings, watch
 
     console = Console(highlight=False, soft_wrap=True)
 
@@ -215,8 +279,13 @@ def _rehearsed(deployment: Deployment, plan: Any, started: float) -> dict[str, A
         say(f"{len(rehearsal.sites)} sites, poisoned: {', '.join(poisoned) or 'none'} ({plan.attack})")
         rehearsal.start()
         ready = time.monotonic() - started
-        watched = watch(rehearsal, rehearsal.submit())
-    run, clients = run_summary(deployment, place), standings(deployment, place)
+        name = rehearsal.run_name
+        watched = Watched(datetime.now(UTC))
+        if is_over(run_summary(deployment, place, name), rehearsal.settings):
+            say(f"run {name!r} has had its {rehearsal.settings['rounds']} rounds: --rounds with more goes on with it")
+        else:
+            watched = watch(rehearsal, rehearsal.submit(), watched)
+    run, clients = run_summary(deployment, place, name), standings(deployment, place, name)
     seconds = {
         **rehearsal.seconds,
         "ready": round(ready, 2),
@@ -228,6 +297,6 @@ def _rehearsed(deployment: Deployment, plan: Any, started: float) -> dict[str, A
     held = [one["site"] for one in clients if one["standing"].startswith("in quarantine")]
     print(f"in quarantine: {', '.join(held) or 'nobody'}; poisoned: {', '.join(poisoned) or 'none'}")
     print(f"audit: hawthorn audit show {run['run']} --audit {place.audit}")
-    print(*rehearsal.looks, sep="\n")
+    print(*rehearsal.told_looks(), sep="\n")
     print(f"processes: hawthorn federation status {deployment.folder}; all end with `hawthorn federation down`")
     return {"poisoned": poisoned, "quarantined": held, "run": run, "clients": clients, "seconds": seconds}

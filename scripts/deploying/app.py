@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
+import tomllib
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from hawthorn.strategies.errors import SettingError
 
-from .files import written
+from .files import content, written
 from .folder import Deployment, Place
 
 if TYPE_CHECKING:
@@ -47,6 +48,47 @@ def settings_of(deployment: Deployment, place: Place, sites: int, chosen: Mappin
         "checkpoints": str(place.checkpoints),
     }
     return Settings.parse(own | dict(chosen)).run_config()
+
+
+def declared(deployment: Deployment) -> dict[str, Any]:
+    """The settings that the app declares, as its operator has edited them; raises `SettingError`."""
+    path = deployment.app / "pyproject.toml"
+    try:
+        document = tomllib.loads(content(path).decode())
+        return dict(document["tool"]["flwr"]["app"]["config"])
+    except (ValueError, KeyError) as error:
+        raise SettingError(f"{path} has no [tool.flwr.app.config] that can be read: {error}") from error
+
+
+def run_name(deployment: Deployment) -> str:
+    """The name of the run in the audit: the app's, or else the deployment's."""
+    return str(declared(deployment).get("run") or deployment.name)
+
+
+def audit_of(deployment: Deployment, place: Place) -> str:
+    """The audit of a place, a path or a URL: that of production is the app's to say."""
+    own = str(place.audit)
+    return own if place == deployment.rehearsal else str(declared(deployment).get("audit") or own)
+
+
+def overrides(deployment: Deployment, wanted: Mapping[str, Scalar]) -> dict[str, Scalar]:
+    """What of these settings the app does not say already; raises `SettingError` for one that it does not declare.
+
+    Flower overrides declared settings alone, and a later version of Hawthorn may have settings that the app lacks.
+    """
+    from hawthorn.server.settings import TABLE
+
+    said = declared(deployment)
+    found: dict[str, Scalar] = {}
+    for name, value in wanted.items():
+        if name in said and said[name] != value:
+            found[name] = value
+        elif name not in said and value != TABLE[name].default:
+            raise SettingError(
+                f"the app does not declare {name}: write {toml({name: value}).strip()} into "
+                f"{deployment.app / 'pyproject.toml'}"
+            )
+    return found
 
 
 def read_settings(texts: Sequence[str]) -> dict[str, Any]:

@@ -119,6 +119,10 @@ class Flwr:
         answer = self("supernode", "register", str(public_key), self.place.connection, "--name", name)
         return str(answer["node-id"])
 
+    def unregister(self, node: str) -> None:
+        """Let a node connect no more."""
+        self("supernode", "unregister", node, self.place.connection)
+
     def nodes(self) -> dict[str, str]:
         """The status of each node by its id: registered, online or offline."""
         answer = self("supernode", "list", self.place.connection)

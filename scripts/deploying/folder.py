@@ -110,6 +110,10 @@ class Deployment:
         """The same with one site more."""
         return replace(self, sites=(*self.sites, site))
 
+    def without_site(self, name: str) -> Deployment:
+        """The same without the site of that name."""
+        return replace(self, sites=tuple(site for site in self.sites if site.name != name))
+
     def site(self, name: str) -> Site:
         """The site of that name; raises `SettingError`."""
         for site in self.sites:

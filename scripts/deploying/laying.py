@@ -20,6 +20,7 @@ from .sites import with_new_site
 if TYPE_CHECKING:
     from hawthorn.server.kinds import Scalar
 
+SERVER = "server"  # the name of its certificate
 PEOPLE = {"operator": "operator", "viewer": "viewer"}  # certificates for people, and their roles
 
 
@@ -64,15 +65,11 @@ def _written(deployment: Deployment, sites: Sequence[str], config: Mapping[str, 
     except OSError as error:
         raise SettingError(f"cannot make the folder {deployment.folder}: {error.strerror}") from error
     authority = Authority.made(deployment.authority, f"{deployment.name} authority")
-    authority.server("server", list(dict.fromkeys([*deployment.hosts, *OWN_HOSTS])))
+    authority.server(SERVER, list(dict.fromkeys([*deployment.hosts, *OWN_HOSTS])))
     for person, role in PEOPLE.items():
         authority.client(person, role)
-    for copy in ("ca.crt", "server.crt", "server.key"):
-        written(deployment.server / copy, content(deployment.authority / copy), PRIVATE)
+    hand_out(deployment)
     written(deployment.server / "superexec.secret", secrets.token_hex(32), PRIVATE)
-    for person in PEOPLE:
-        for copy in ("ca.crt", f"{person}.crt", f"{person}.key"):
-            written(deployment.person(person) / copy, content(deployment.authority / copy), PRIVATE)
     for site in sites:
         deployment = with_new_site(deployment, site)
     written(deployment.app / "pyproject.toml", app.pyproject(deployment, config))
@@ -80,6 +77,32 @@ def _written(deployment: Deployment, sites: Sequence[str], config: Mapping[str, 
     written(deployment.folder / "README.md", readme(deployment))
     deployment.save()
     return deployment
+
+
+def hand_out(deployment: Deployment) -> None:
+    """Copy what the authority has issued to whose it is: the server's to the server, each person's to the person."""
+    from hawthorn.server.certificates import REVOKED
+
+    folder = deployment.authority
+    names = [path.stem for path in sorted(folder.glob("*.crt")) if path.stem != "ca"]
+    for name in names:
+        to = deployment.server if name == SERVER else deployment.person(name)
+        for copy in ("ca.crt", f"{name}.crt", f"{name}.key"):
+            written(to / copy, content(folder / copy), PRIVATE)
+    if (folder / REVOKED).exists():
+        written(deployment.server / REVOKED, content(folder / REVOKED), PRIVATE)
+
+
+def renewed(deployment: Deployment) -> list[str]:
+    """The names whose certificates hold for another term from now on, for the same keys."""
+    from hawthorn.server.certificates import Authority
+
+    authority = Authority.opened(deployment.authority)
+    names = [path.stem for path in sorted(deployment.authority.glob("*.crt")) if path.stem != "ca"]
+    for name in names:
+        authority.renewed(name)
+    hand_out(deployment)
+    return names
 
 
 def make_audit(place: Place) -> None:
@@ -98,8 +121,7 @@ def write_production(deployment: Deployment) -> None:
     written(folder / "nginx.conf", production.front(deployment))
     written(folder / "compose" / "compose.yaml", production.compose(deployment))
     written(folder / "compose" / "Dockerfile", production.DOCKERFILE)
-    inside = production.INSIDE / "server"
-    written(folder / "compose" / "front.conf", production.front(deployment, f"superlink:{SUPERLINK_PORT}", inside))
+    written(folder / "compose" / "front.conf", production.front(deployment, f"superlink:{SUPERLINK_PORT}"))
     deployment.production.folder.mkdir(mode=0o700, exist_ok=True)
     make_audit(deployment.production)
     app.write_connection(deployment, deployment.production, SUPERLINK_PORT)

@@ -15,13 +15,12 @@ from typing import Any
 
 from . import flower
 from .flower import SUPERLINK_PORT, Layout
-from .folder import Deployment, Place, Site
+from .folder import Deployment, Site
 from .services import services
 
 USER = "hawthorn"
 SITE = Path("/etc/hawthorn")  # where a client site unpacks its bundle
 SITE_PROGRAM = "/opt/hawthorn/bin/flower-supernode"
-INSIDE = Path("/federation")  # where a container has the folder
 LARGEST_BODY = "64m"  # Flower sends a model in pieces of 5 MB
 
 HARDENED = """\
@@ -126,7 +125,7 @@ def site_command(deployment: Deployment, site: Site, program: str, folder: Path)
 
 def front(deployment: Deployment, upstream: str = f"127.0.0.1:{SUPERLINK_PORT}", server: Path | None = None) -> str:
     """The nginx site that is open to clients: SuperNodes' calls alone, re-encrypted to the SuperLink."""
-    server = server or deployment.server
+    server = deployment.server
     names = " ".join(deployment.hosts)
     return f"""\
 # The only port of the federation {deployment.name} that clients need. All of Flower's interfaces share the SuperLink's
@@ -169,15 +168,16 @@ USER hawthorn
 
 def compose(deployment: Deployment) -> str:
     """The compose file of the server, as JSON with comments, which is YAML."""
-    inside = Place(INSIDE / "data", "production")
-    layout = Layout(None, INSIDE / "server", inside.folder)
-    link = flower.superlink(layout, "0.0.0.0", SUPERLINK_PORT)  # of its own network, which only the front leaves
+    place = deployment.production  # containers have it under its own path, which settings and certificates name
+    layout = Layout(None, deployment.server, place.folder)
+    link = flower.superlink(layout, "0.0.0.0", SUPERLINK_PORT)  # a network of its own; this machine alone has its port
+    published = {"ports": [f"127.0.0.1:{SUPERLINK_PORT}:{SUPERLINK_PORT}"]}
     found: dict[str, Any] = {
-        "superlink": service(deployment, link),
+        "superlink": service(deployment, link) | published,
         "superexec": service(deployment, flower.superexec(layout, f"superlink:{SUPERLINK_PORT}"), needs="superlink"),
     }
     for one in services(layout, deployment, host="0.0.0.0"):
-        found[one.name] = service(deployment, one.command) | {"ports": [f"{one.port}:{one.port}"]}
+        found[one.name] = service(deployment, one.command) | {"ports": [f"127.0.0.1:{one.port}:{one.port}"]}
     found["front"] = {
         "image": "nginx:stable",
         "restart": "unless-stopped",
@@ -185,7 +185,7 @@ def compose(deployment: Deployment) -> str:
         "ports": [f"{deployment.port}:{deployment.port}"],
         "volumes": [
             "./front.conf:/etc/nginx/conf.d/default.conf:ro",
-            *(f"{deployment.server / name}:{INSIDE / 'server' / name}:ro" for name in SERVED),
+            *(f"{deployment.server / name}:{deployment.server / name}:ro" for name in SERVED),
         ],
     }
     document = {"name": deployment.name.lower(), "services": found}
@@ -205,11 +205,11 @@ def service(deployment: Deployment, command: Sequence[str], needs: str = "") -> 
         "build": {"context": ".", "dockerfile": "Dockerfile"},
         "image": "hawthorn-federation",
         "restart": "unless-stopped",
-        "environment": {**flower.QUIET, "FLWR_HOME": str(INSIDE / "data" / "flwr")},
+        "environment": {**flower.QUIET, "FLWR_HOME": str(deployment.production.home)},
         "command": list(command),
         "volumes": [
-            f"{deployment.server}:{INSIDE / 'server'}:ro",
-            f"{deployment.production.folder}:{INSIDE / 'data'}",
+            f"{deployment.server}:{deployment.server}:ro",
+            f"{deployment.production.folder}:{deployment.production.folder}",
         ],
         **({"depends_on": [needs]} if needs else {}),
     }

@@ -5,6 +5,7 @@ from __future__ import annotations
 import fcntl
 import time
 from collections.abc import Callable, Generator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
@@ -17,7 +18,7 @@ from .flower import Flwr, Layout
 from .folder import LEAST_SITES, Deployment, Place, Site
 from .laying import make_audit
 from .processes import Processes, free_ports, listens
-from .services import PORTS, services
+from .services import PORTS, Service, link, rehearsed
 
 if TYPE_CHECKING:
     from hawthorn.server.kinds import Scalar
@@ -47,7 +48,7 @@ class Rehearsal:
     plan: Plan
     say: Say
     seconds: dict[str, float] = field(default_factory=dict[str, float])
-    looks: list[str] = field(default_factory=list[str])
+    looks: list[Service] = field(default_factory=list[Service])
 
     def __post_init__(self) -> None:
         self.place: Place = self.deployment.rehearsal
@@ -58,14 +59,29 @@ class Rehearsal:
                 f"`hawthorn federation add-client {self.deployment.folder} NAME` adds one"
             )
         self.sites: tuple[Site, ...] = self.deployment.sites[:wanted]
-        attacked: dict[str, Scalar] = {
-            "hostile": self.plan.hostile,
-            "attack": self.plan.attack if self.plan.hostile else "",
-        }
-        self.settings = app.settings_of(self.deployment, self.place, wanted, attacked | dict(self.plan.settings))
+        self.settings = self._settings()
         flower.check_installed(self.deployment.programs)
         self.processes = Processes(self.place, flower.environment(self.place.home, self.deployment.programs))
         self.flwr = Flwr(self.deployment.programs, self.place)
+
+    def _settings(self) -> dict[str, Scalar]:
+        """The app's settings with what makes a rehearsal of them: where it keeps its data, and who is hostile."""
+        from hawthorn.server.settings import Settings
+
+        own: dict[str, Scalar] = {
+            "clients": len(self.sites),
+            "audit": str(self.place.audit),
+            "checkpoints": str(self.place.checkpoints),
+            "run": app.run_name(self.deployment),
+            "hostile": self.plan.hostile,
+            "attack": self.plan.attack if self.plan.hostile else "",
+        }
+        return Settings.parse(app.declared(self.deployment) | own | dict(self.plan.settings)).run_config()
+
+    @property
+    def run_name(self) -> str:
+        """The name of the run in the audit."""
+        return str(self.settings["run"])
 
     @property
     def poisoned(self) -> tuple[Site, ...]:
@@ -75,7 +91,7 @@ class Rehearsal:
 
         settings = Settings.parse(self.settings)
         numbers = hostile_clients(len(self.sites), int(settings.hostile), settings.seed)
-        return tuple(site for site in self.sites if site.number in numbers)
+        return tuple(site for number, site in enumerate(self.sites) if number in numbers)
 
     def start(self) -> None:
         """Start whatever does not run yet, and register who is not; what runs is left alone."""
@@ -90,27 +106,31 @@ class Rehearsal:
         with self._timed("registration"):
             register(self.deployment, self.place, self.sites, self.say)
         with self._timed("SuperNodes"):
-            for site in self.sites:
+            for number, site in enumerate(self.sites):
                 command = flower.supernode(
                     layout.program("flower-supernode"),
                     address,
                     self.deployment.site_folder(site.name),
                     ports[site.name],
-                    f"partition-id={site.number}",
+                    f"partition-id={number}",
                 )
                 self._start(f"supernode-{site.name}", command, ports[site.name])
         make_audit(self.place)
-        for service in services(layout, self.deployment, ports):
+        for service in rehearsed(layout, self.deployment, ports):
             self._start(service.name, service.command, service.port)
-            self.looks.append(f"{service.what}: {service.look}")
+            self.looks.append(service)
+
+    def told_looks(self) -> list[str]:
+        """Where to look at the rehearsal, a line each; a page that wants a login by the link that it printed."""
+        return [f"{one.what}: {link(self.place.logs / f'{one.name}.log') or one.look}" for one in self.looks]
 
     def submit(self) -> str:
         """The id of Flower's run, begun now; what a crash left unfinished is ended first."""
         for run in self.flwr.runs():
             if not run["status"].startswith("finished"):
                 self.flwr.stop(run["run-id"])
-        overrides = written(self.place.folder / "run-config.toml", app.toml(self.settings))
-        return self.flwr.run(self.deployment.app, overrides)
+        overrides = app.overrides(self.deployment, self.settings)
+        return self.flwr.run(self.deployment.app, written(self.place.folder / "run-config.toml", app.toml(overrides)))
 
     def check_alive(self, told: set[str]) -> None:
         """Raise `HawthornError` if the server is gone; say once of each other process that ends."""
@@ -151,11 +171,24 @@ def register(deployment: Deployment, place: Place, sites: Sequence[Site], say: S
     """Have the SuperLink of a place know the keys of these sites; those it knows already stay as they are."""
     nodes: dict[str, str] = json_in(place.registered) if place.database.exists() else {}
     flwr = Flwr(deployment.programs, place)
-    for site in sites:
-        if site.identity not in nodes:
-            nodes[site.identity] = flwr.register(deployment.site_folder(site.name) / "node.key.pub", site.name)
+    new = [site for site in sites if site.identity not in nodes]
+    with ThreadPoolExecutor() as pool:  # each is a program that takes its time to start
+        keys = [deployment.site_folder(site.name) / "node.key.pub" for site in new]
+        registered = pool.map(flwr.register, keys, [site.name for site in new])
+        for site, node in zip(new, registered, strict=True):
+            nodes[site.identity] = node
             write_json(place.registered, nodes)
-            say(f"registered {site.name}, {site.identity}, as node {nodes[site.identity]}")
+            say(f"registered {site.name}, {site.identity}, as node {node}")
+
+
+def unregister(deployment: Deployment, place: Place, site: Site) -> bool:
+    """Have the SuperLink of a place know a site's key no more; whether it knew it."""
+    nodes: dict[str, str] = json_in(place.registered)
+    node = nodes.pop(site.identity, "")
+    if node:
+        Flwr(deployment.programs, place).unregister(node)
+        write_json(place.registered, nodes)
+    return bool(node)
 
 
 @contextmanager

@@ -9,17 +9,18 @@ from typing import Any
 from hawthorn.strategies.errors import HawthornError
 
 from ..audit import Lines, add_row, made_table
+from .app import run_name
 from .files import json_in
 from .flower import Flwr
 from .folder import Deployment, Place
 from .processes import Processes
 from .rehearsal import is_listening
-from .watching import run_summary, standings
+from .watching import TOLD, run_summary, standings
 
 
 def status(deployment: Deployment, place: Place) -> dict[str, Any]:
     """How a place stands."""
-    processes = Processes(place, {})
+    processes, name = Processes(place, {}), run_name(deployment)
     return {
         "name": deployment.name,
         "folder": str(deployment.folder),
@@ -36,8 +37,8 @@ def status(deployment: Deployment, place: Place) -> dict[str, Any]:
         ],
         "certificates": certificates(deployment),
         "sites": sites(deployment, place),
-        "run": run_summary(deployment, place),
-        "clients": standings(deployment, place),
+        "run": run_summary(deployment, place, name),
+        "clients": standings(deployment, place, name),
     }
 
 
@@ -106,7 +107,7 @@ def tables(told: Mapping[str, Any]) -> list[Lines]:
 
 def run_table(run: Mapping[str, Any]) -> Lines:
     """The run in one line."""
-    metrics: Mapping[str, float] = run["metrics"]
+    metrics = {name: value for name, value in run["metrics"].items() if name in TOLD}
     table = made_table("run", "status", "rounds", "skipped", *metrics)
     add_row(
         table,

@@ -3,100 +3,117 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Generator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
+from datetime import datetime
+from itertools import pairwise
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from hawthorn.strategies.errors import HawthornError
 
+from .app import audit_of
 from .folder import Deployment, Place
 from .rehearsal import SERVER_APP, Rehearsal
 
 if TYPE_CHECKING:
     from hawthorn.server.audit import Audit, Contribution, Round, Run
 
-PAUSE = 0.5  # seconds between two looks at the audit
+PAUSE = 1.0  # seconds between two looks at the audit
 ASKED_EVERY = 20.0  # seconds between two questions to Flower, each of which costs a process
-QUARANTINE = "in quarantine"
+METRICS_LATE = 5  # looks that a round is given until its model is evaluated
+TOLD = ("accuracy", "loss")  # the metrics that fit a line
 
 
 @dataclass
 class Watched:
-    """What has been seen of a run: the seconds to its first round and between the rounds, as they were committed."""
+    """What was seen of a run since `begun`: how long until its first round, and between the rounds, in seconds."""
 
-    run: str
+    begun: datetime
     first: float = 0.0
     between: list[float] = field(default_factory=list[float])
     status: str = ""
     why: str = ""
 
 
-def watch(rehearsal: Rehearsal, flower_run: str) -> Watched:
+def is_over(run: Mapping[str, Any], settings: Mapping[str, object]) -> bool:
+    """Whether a run, as `run_summary` has it, needs no more rounds."""
+    return run.get("status") == "finished" and run["rounds"] >= settings["rounds"]
+
+
+def watch(rehearsal: Rehearsal, flower_run: str, watched: Watched) -> Watched:
     """What was seen until the run was over; raises `HawthornError` if the server is gone or the run failed."""
-    watched = Watched(flower_run)
-    begun = last = asked = time.monotonic()
-    seen, dead, done = _last_round(rehearsal), set[str](), False
-    while not done:
-        time.sleep(PAUSE)
-        rehearsal.check_alive(dead)
-        now = time.monotonic()
-        if now - asked > ASKED_EVERY and not rehearsal.processes.helpers(SERVER_APP):
-            watched.status, watched.why = rehearsal.flwr.status(flower_run)
-            asked, done = now, watched.status.startswith("finished")
-        for one, told in _news(rehearsal, seen):
-            rehearsal.say(told)
-            if seen == one.number - 1 and not watched.first:
-                watched.first = round(now - begun, 2)
-            else:
-                watched.between.append(round(now - last, 2))
-            last, seen, asked = now, one.number, now
-        done = done or _is_over(rehearsal, seen)
-    if not watched.status:
-        watched.status, watched.why = _final(rehearsal, flower_run)
+    with opened(rehearsal.deployment, rehearsal.place) as audit:
+        assert audit is not None  # `start` makes it
+        news = _News(audit, rehearsal)
+        before, asked, dead = news.seen, time.monotonic(), set[str]()
+        while not watched.status.startswith("finished"):
+            time.sleep(PAUSE)
+            rehearsal.check_alive(dead)
+            moved = news.tell()
+            now = time.monotonic()
+            asked = now if moved else asked
+            # a ServerApp that was killed writes no last word; only Flower knows then
+            silent = now - asked > ASKED_EVERY and not rehearsal.processes.helpers(SERVER_APP)
+            if news.over or silent:
+                watched.status, watched.why = rehearsal.flwr.status(flower_run)
+                asked = now
+        _time(watched, news.rounds(after=before))
     if watched.status != "finished:completed":
         log = rehearsal.place.logs / "superexec.log"
         raise HawthornError(f"the run ended as {watched.status}: {watched.why or 'see the log'} ({log})")
     return watched
 
 
-def _final(rehearsal: Rehearsal, run: str) -> tuple[str, str]:
-    """Flower's word on a run that has committed its last round, as soon as it has one."""
-    while not (found := rehearsal.flwr.status(run))[0].startswith("finished"):
-        time.sleep(PAUSE)
-    return found
+class _News:
+    """What a run has committed since it was last looked at; `seen` is the last round that was told."""
 
+    def __init__(self, audit: Audit, rehearsal: Rehearsal) -> None:
+        self.audit, self.rehearsal = audit, rehearsal
+        self.names = names_of(rehearsal.deployment)
+        self.over = False
+        self.entry, self.seen, self.late = -1, 0, 0
+        run = self.run()
+        if run is not None:
+            self.entry = audit.head(run.id).number
+            self.seen = max((one.number for one in audit.rounds(run.id)), default=0)
 
-def _is_over(rehearsal: Rehearsal, seen: int) -> bool:
-    """Whether the audit has the run as over; a run that failed is Flower's to tell."""
-    if seen < int(rehearsal.settings["rounds"]):
-        return False
-    with opened(rehearsal.place) as audit:
-        run = named(audit, rehearsal.deployment.name)
-        return run is not None and run.status == "finished"
+    def run(self) -> Run | None:
+        """The run, None before it has begun."""
+        return self.audit.run_named(self.rehearsal.run_name)
 
+    def rounds(self, after: int) -> Sequence[Round]:
+        """The rounds after that one."""
+        run = self.run()
+        return () if run is None else self.audit.rounds(run.id, after=after)
 
-def _last_round(rehearsal: Rehearsal) -> int:
-    """The number of the last round of the run that is there already."""
-    if not rehearsal.place.audit.exists():
-        return 0
-    with opened(rehearsal.place) as audit:
-        run = named(audit, rehearsal.deployment.name)
-        return 0 if run is None else max((one.number for one in audit.rounds(run.id)), default=0)
-
-
-def _news(rehearsal: Rehearsal, after: int) -> list[tuple[Round, str]]:
-    """The rounds after that one, and what is told of each."""
-    if not rehearsal.place.audit.exists():
-        return []
-    with opened(rehearsal.place) as audit:
-        run = named(audit, rehearsal.deployment.name)
+    def tell(self) -> bool:
+        """Tell of the rounds since the last look; whether anything was committed."""
+        run = self.run()
         if run is None:
-            return []
-        names = names_of(rehearsal.deployment)
-        return [
-            (one, told(one, audit.contributions(run.id, one.number), names))
-            for one in audit.rounds(run.id, after=after)
-        ]
+            return False
+        entries = self.audit.entries(run.id, after=self.entry)
+        self.entry = entries[-1].number if entries else self.entry
+        self.over = self.over or any(entry.kind == "end" for entry in entries)
+        if entries or self.late:
+            self._tell_rounds(run)
+        return bool(entries)
+
+    def _tell_rounds(self, run: Run) -> None:
+        for one in self.audit.rounds(run.id, after=self.seen):
+            if not figures(one) and self.late < METRICS_LATE and not self.over:
+                self.late += 1
+                return
+            self.late, self.seen = 0, one.number
+            self.rehearsal.say(told(one, self.audit.contributions(run.id, one.number), self.names))
+
+
+def _time(watched: Watched, rounds: Sequence[Round]) -> None:
+    """Write down how long the rounds took, by the times of their commits."""
+    times = [watched.begun, *(datetime.fromisoformat(one.at) for one in rounds)]
+    seconds = [round((after - before).total_seconds(), 2) for before, after in pairwise(times)]
+    watched.first, watched.between = (seconds[0], seconds[1:]) if seconds else (0.0, [])
 
 
 def told(one: Round, contributions: Sequence[Contribution], names: Mapping[str, str]) -> str:
@@ -104,7 +121,7 @@ def told(one: Round, contributions: Sequence[Contribution], names: Mapping[str, 
     rejected = [c for c in contributions if c.admitted and not c.verdict.accepted]
     refused = [c for c in contributions if not c.admitted]
     accepted = len(contributions) - len(rejected) - len(refused)
-    metrics = "".join(f", {name} {value:.3f}" for name, value in figures(one).items())
+    metrics = "".join(f", {name} {value:.3f}" for name, value in figures(one).items() if name in TOLD)
     lines = [f"round {one.number}: {accepted} accepted, {len(rejected)} rejected, {len(refused)} refused{metrics}"]
     lines += [f"  {names.get(c.client, c.client)}: {c.verdict.reason}" for c in [*rejected, *refused]]
     lines += [f"  skipped: {one.skipped}"] if one.skipped else []
@@ -116,16 +133,17 @@ def figures(one: Round) -> dict[str, float]:
     return {name: value for name, value in one.metrics.items() if isinstance(value, float) and "/" not in name}
 
 
-def opened(place: Place) -> Audit:
-    """The audit of a place; raises `AuditError` where there is none."""
+@contextmanager
+def opened(deployment: Deployment, place: Place) -> Generator[Audit | None]:
+    """The audit of a place, None where there is none yet."""
     from hawthorn.server.audit import Audit
 
-    return Audit.open(str(place.audit), create=False)
-
-
-def named(audit: Audit, name: str) -> Run | None:
-    """The run of that name, None where there is none."""
-    return audit.run_named(name)
+    where = audit_of(deployment, place)
+    if "://" not in where and not Path(where).exists():
+        yield None
+        return
+    with Audit.open(where, create=False) as audit:
+        yield audit
 
 
 def names_of(deployment: Deployment) -> dict[str, str]:
@@ -133,13 +151,11 @@ def names_of(deployment: Deployment) -> dict[str, str]:
     return {site.identity: site.name for site in deployment.sites}
 
 
-def standings(deployment: Deployment, place: Place) -> list[dict[str, Any]]:
-    """How each client stands after the last round of the run, as plain data; none where nothing was run."""
-    if not place.audit.exists():
-        return []
-    with opened(place) as audit:
-        run = named(audit, deployment.name)
-        if run is None:
+def standings(deployment: Deployment, place: Place, name: str) -> list[dict[str, Any]]:
+    """How each client stands after the last round of the run of that name, as plain data; none where none was."""
+    with opened(deployment, place) as audit:
+        run = audit and audit.run_named(name)
+        if audit is None or run is None:
             return []
         names = names_of(deployment)
         return [
@@ -157,22 +173,23 @@ def standings(deployment: Deployment, place: Place) -> list[dict[str, Any]]:
         ]
 
 
-def run_summary(deployment: Deployment, place: Place) -> dict[str, Any]:
-    """The run in short: its number in the audit, status, rounds so far and the last metrics; empty where none was."""
-    if not place.audit.exists():
-        return {}
-    with opened(place) as audit:
-        run = named(audit, deployment.name)
-        if run is None:
+def run_summary(deployment: Deployment, place: Place, name: str) -> dict[str, Any]:
+    """The run of that name in short: its number in the audit, status, rounds so far, last metrics; empty without one.
+
+    `seconds` are those of each round, from the sampling of its clients to the new model.
+    """
+    with opened(deployment, place) as audit:
+        run = audit and audit.run_named(name)
+        if audit is None or run is None:
             return {}
         rounds = audit.rounds(run.id)
-        last = rounds[-1] if rounds else None
         return {
             "run": run.id,
             "status": run.status,
             "error": run.error,
-            "rounds": last.number if last else 0,
+            "rounds": rounds[-1].number if rounds else 0,
             "of": run.settings.get("rounds"),
             "skipped": sum(one.skipped is not None for one in rounds),
-            "metrics": figures(last) if last else {},
+            "metrics": figures(rounds[-1]) if rounds else {},
+            "seconds": [round(one.seconds, 2) for one in rounds],
         }

@@ -1,4 +1,4 @@
-"""A rehearsal from an empty folder: authenticated sites, one of them poisoned, and quarantine that outlives restarts."""
+"""A rehearsal from an empty folder: authenticated sites, one of them poisoned; quarantine that outlives restarts."""
 
 import json
 import os

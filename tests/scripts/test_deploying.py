@@ -22,7 +22,7 @@ from hawthorn.scripts.deploying.folder import Deployment, Place, own_programs
 from hawthorn.scripts.deploying.processes import Processes, free_ports, listens, processes_with
 from hawthorn.scripts.engine import on_engine
 from hawthorn.scripts.federation import Federation
-from hawthorn.server.certificates import described, node_identity, node_key
+from hawthorn.server.certificates import described, node_identity, node_key, revoked
 from hawthorn.server.settings import Settings
 from hawthorn.strategies.errors import SettingError
 
@@ -116,9 +116,10 @@ def test_units_and_containers_start_what_a_rehearsal_starts(deployment):
         return [word for word in command if word.startswith("--")]
 
     assert options(services["superlink"]["command"]) == options(link)
-    # only the front's port, and those of services that check who is there, are open
-    assert "ports" not in services["superlink"]
-    assert services["front"]["ports"] == ["9092:9092"]
+    # the front's port is open, all others are this machine's alone
+    ports = {name: service.get("ports", []) for name, service in services.items()}
+    assert ports.pop("front") == ["9092:9092"]
+    assert all(port.startswith("127.0.0.1:") for published in ports.values() for port in published)
     mounted = [volume for service in services.values() for volume in service["volumes"]]
     assert not [volume for volume in mounted if str(deployment.authority) in volume]
 
@@ -138,6 +139,39 @@ def test_the_front_lets_only_supernodes_calls_through(deployment):
     places = [line.split()[1] for line in text.splitlines() if line.strip().startswith("location")]
     assert places == ["/v1/fleet/", "/"]
     assert "return 403" in text.partition("location / ")[2]
+
+
+def test_certificates_are_renewed_handed_out_and_taken_back(hawthorn, deployment):
+    key = (deployment.server / "server.key").read_bytes()
+    before = described(deployment.server / "server.crt")
+    assert hawthorn("federation", "renew", "federation").status == 0
+    after = described(deployment.server / "server.crt")
+    assert after.serial != before.serial
+    assert after.hosts == before.hosts
+    assert (deployment.server / "server.key").read_bytes() == key
+
+    assert hawthorn("federation", "add-person", "federation", "alice", "--role", "operator").status == 0
+    alice = described(deployment.person("alice") / "alice.crt")
+    assert (alice.name, alice.role) == ("alice", "operator")
+    assert not (deployment.server / "alice.key").exists()
+    assert hawthorn("federation", "revoke", "federation", "alice").status == 0
+    assert alice.serial in revoked(deployment.server)
+    wrong = hawthorn("federation", "add-person", "federation", "bob", "--role", "king")
+    assert wrong.status == 2
+    assert "a role must be one of viewer, operator, aggregation, got 'king'" in wrong.err
+
+
+def test_a_site_that_is_removed_leaves_no_key(hawthorn, deployment):
+    assert hawthorn("federation", "remove-client", "federation", "south").status == 0
+    after = Deployment.opened(deployment.folder)
+    assert [site.name for site in after.sites] == ["north", "east"]
+    assert not deployment.site_folder("south").exists()
+    assert hawthorn("federation", "add-client", "federation", "west").status == 0
+    # numbers of sites are not used again
+    assert Deployment.opened(deployment.folder).site("west").number == 3
+    wrong = hawthorn("federation", "remove-client", "federation", "sout")
+    assert wrong.status == 2
+    assert "no site named 'sout'" in wrong.err
 
 
 def test_a_site_may_bring_a_key_of_its_own(hawthorn, deployment, tmp_path):
