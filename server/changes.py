@@ -5,7 +5,7 @@ few that were taken. How far it may fall follows from two things: the chance in 
 knows the standard error, and how far figures were from the median before them in the rounds that a window holds (their
 median absolute deviation). The first is known and has a normal tail; the second is estimated from few rounds and has
 Student's, so that while little is known of a federation much is allowed. While models improve fast the deviations are
-large, and so is what is allowed.
+large, and so is what is allowed: the sum of the two.
 
 A slow decline is caught by a cumulative sum of how far figures are below the best that lasted.
 
@@ -30,12 +30,13 @@ Series = dict[str, Any]
 `deviations` `(m, k)` and the `noise` `(k,)` of the last; `best` `(k,)`, the best that lasted, None before there are
 enough; and `sum` `(k,)`."""
 
-WINDOW = 20  # rounds by whose deviations noise is judged
+WINDOW = 12  # rounds by whose deviations noise is judged: more, and what models gained long ago would count as noise
+KEPT = 20  # rounds by whose median it is known what lasts
 RECENT = 5  # rounds whose median a figure is compared with
 SETTLED = 10  # rounds before there is a best that lasted
 CONSISTENT = 1.4826  # makes a median absolute deviation a standard deviation, if numbers are normal
 OUTER, OUTER_NORMAL = 0.9, 1.645  # a quantile of deviations, and what it is where these are normal with variance 1
-INFORMATION = 0.37  # what one number tells a median absolute deviation, in numbers that tell a standard deviation
+INFORMATION = 0.6  # degrees of freedom per deviation: by what was measured, see docs/guard.md
 LEARNED = 3.0  # what chance may lose, so many times, is what a model must have gained to have something to lose
 SLACK = 1.0  # standard deviations below the best that are no decline
 MOST = 3.0  # standard deviations below the best as which one round counts at most: one is no decline
@@ -112,7 +113,7 @@ def followed(figure: Figure, series: Series | None) -> Series:
     if series is None or not _fits(figure, series):
         nothing = {"deviations": [], "best": None, "sum": [0.0] * len(value)}
         return {"first": value, "values": [value], "noise": noise} | nothing
-    values = [*series["values"], value][-WINDOW:]
+    values = [*series["values"], value][-KEPT:]
     deviations = [*series["deviations"], (figure.goodness - _usual(series)).tolist()][-WINDOW:]
     best, total = series["best"], series["sum"]
     if best is not None:

@@ -20,7 +20,7 @@ from flwr.app import Array, ArrayRecord, MetricRecord
 from hawthorn.strategies import SettingError
 from hawthorn.strategies.flower import Ruling
 
-from .changes import WINDOW, Figure, fall, followed
+from .changes import KEPT, Figure, fall, followed
 from .checks import Clients, Holdout, checks
 from .watched import ACCURACY, CLIENTS, DENSITY, LOSS, RECALLS, figures, not_finite, reported, told
 
@@ -105,7 +105,7 @@ class HoldoutGuard:
         fault = _fault(seen, memory["accepted"], options.rate, options.tolerance)
         if options.slowdown:
             fault = fault or _slow(seconds, memory["seconds"], options.slowdown)
-            memory["seconds"] = memory["seconds"] if fault else [*memory["seconds"], seconds][-WINDOW:]
+            memory["seconds"] = memory["seconds"] if fault else [*memory["seconds"], seconds][-KEPT:]
         return _answered(fault, metrics, seen, memory, self._advice(round, "holdout"))
 
     def _failed(self, error: Exception, round: int, arrays: ArrayRecord, memory: State) -> Ruling:
