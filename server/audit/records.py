@@ -90,7 +90,8 @@ class ClientRecord:
 class OrderRecord:
     """An operator's order; `result` is None as long as it is open, empty when it was carried out, else why it was not.
 
-    `round` and `other` say which round, of which run, a roll back goes back to.
+    `round` and `other` say which round, of which run, a roll back goes back to. `entry` is the number of the commit
+    that tells of it.
     """
 
     id: int
@@ -103,6 +104,7 @@ class OrderRecord:
     by: str
     at: str
     result: str | None
+    entry: int | None = None
 
 
 @dataclass(frozen=True)

@@ -19,7 +19,7 @@ from sqlalchemy import Engine, Executable, case, func, insert, select, update
 from sqlalchemy.engine import RowMapping
 
 from ..archive import load_updates
-from ..files import made_folder
+from ..files import made_folder, path_of
 from . import schema
 from .chain import START, entry_digest, faults
 from .opening import explained, opened_engine
@@ -313,9 +313,8 @@ class Audit:
     def orders(self, run: int) -> tuple[OrderRecord, ...]:
         """Every order for a run, oldest first."""
         table = schema.orders
-        columns = [column for column in table.c if column.name != "entry"]
         return tuple(
-            OrderRecord(**row) for row in self._rows(select(*columns).where(table.c.run == run).order_by(table.c.id))
+            OrderRecord(**row) for row in self._rows(select(table).where(table.c.run == run).order_by(table.c.id))
         )
 
     # the chain, and what it holds
@@ -359,6 +358,13 @@ class Audit:
         rows, half = load_updates(Path(place), row["updates"])
         clients = tuple(one.client for one in self.contributions(run, round) if one.admitted)
         return Retained(clients, rows, half)
+
+    def retained_rounds(self, run: int) -> tuple[int, ...]:
+        """The rounds whose updates were kept and are still there."""
+        table, place = schema.rounds.c, self.find_run(run).place
+        query = select(table.round, table.updates).where(table.run == run, table.updates.is_not(None))
+        rows = self._rows(query.order_by(table.round)) if place else ()
+        return tuple(row["round"] for row in rows if path_of(Path(place or ""), "updates", row["updates"]).is_file())
 
     def _row_of_round(self, run: int, round: int) -> RowMapping:
         table = schema.rounds.c

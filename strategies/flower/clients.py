@@ -25,17 +25,20 @@ def identity(public_key: bytes) -> str:
 
 
 def connected_clients(grid: Grid) -> dict[int, Client]:
-    """Who the connected nodes are as far as the grid knows: nothing of a grid that tells no more than ids."""
+    """Who the connected nodes are as far as the grid knows: nothing of a grid that tells no more than ids.
+
+    A grid of nodes that are not connected, such as an archive, may say itself which `client` a node is.
+    """
     try:
         nodes = list(cast("Any", grid).get_nodes())
     except (NotImplementedError, AttributeError):
         return {}
-    return {
-        int(node.node_id): Client(
-            identity(node.public_key) if node.public_key else str(node.node_id), node.name, bytes(node.public_key)
-        )
-        for node in nodes
-    }
+    return {int(node.node_id): getattr(node, "client", None) or _registered(node) for node in nodes}
+
+
+def _registered(node: Any) -> Client:
+    who = identity(node.public_key) if node.public_key else str(node.node_id)
+    return Client(who, node.name, bytes(node.public_key))
 
 
 def least_nodes(strategy: Strategy, kind: str) -> int:
