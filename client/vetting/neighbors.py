@@ -49,10 +49,10 @@ class Neighborhood:
         if count < 1:
             return cls(rows, which, np.empty((len(rows), 0), np.int64), np.empty((len(rows), 0)))
         search: Any = NearestNeighbors(n_neighbors=count, algorithm="brute", n_jobs=1)
-        _, near = search.fit(rows).kneighbors()
-        distances = np.stack([_lengths(rows[column] - rows) for column in near.T], axis=1)
-        order = np.argsort(distances, axis=1, kind="stable")  # the search rounds where examples are close
-        return cls(rows, which, np.take_along_axis(near, order, 1), np.take_along_axis(distances, order, 1))
+        distances, near = search.fit(rows).kneighbors()
+        distances = distances.astype(np.float64)
+        distances[:, 0] = _lengths(rows[near[:, 0]] - rows)  # the search has no digits left where examples are close
+        return cls(rows, which, near.astype(np.int64), distances)
 
     @property
     def usual(self) -> float:
@@ -92,7 +92,7 @@ def labels(
             int(i),
             int(data.y[i]),
             float(margins[i]),
-            f"its nearest neighbors are labeled {others[i]}",
+            "its nearest neighbors have another label",
             suggested=int(others[i]),
         )
         for i in np.flatnonzero(doubted)

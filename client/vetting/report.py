@@ -112,7 +112,9 @@ class Report:
             found = sorted((one for one in self.findings if one.check == check.name), key=lambda one: -one.score)
             note = f" ({check.note})" if check.note else ""
             told.append(f"{check.name}: {len(found) if check.limit is not None else 'not judged'}{note}")
-            told += [f"  example {one.example}, {_named(one.label, names)}: {one.reason}" for one in found[:most]]
+            told += [
+                f"  example {one.example}, {_named(one.label, names)}: {_reason(one, names)}" for one in found[:most]
+            ]
             told += [f"  and {len(found) - most} more"] if len(found) > most else []
         told += [f"drift: {one.what}: {one.detail} (p = {one.p:.2g})" for one in self.drifts]
         if self.action == "drop":
@@ -126,6 +128,12 @@ class Report:
 
     def __str__(self) -> str:
         return "\n".join(self.lines())
+
+
+def _reason(finding: Finding, names: Sequence[str]) -> str:
+    if finding.suggested is None:
+        return finding.reason
+    return f"{finding.reason}, {_named(finding.suggested, names)}"
 
 
 def _named(label: int, names: Sequence[str]) -> str:

@@ -34,10 +34,10 @@ class Vetting:
 
     action: str = "report"
     neighbors: int = 10
-    power: float = 0.7
+    power: float = 0.8
     level: float = 0.01
     deviations: float = 8.0
-    most: int = 10_000
+    most: int = 5_000
 
     @classmethod
     def parse(cls, text: str) -> Vetting:
@@ -66,7 +66,7 @@ class Vetting:
 
 
 def _options(
-    *, neighbors: int = 10, power: float = 0.7, level: float = 0.01, deviations: float = 8.0, most: int = 10_000
+    *, neighbors: int = 10, power: float = 0.8, level: float = 0.01, deviations: float = 8.0, most: int = 5_000
 ) -> None:
     """What can be written behind an action."""
 
