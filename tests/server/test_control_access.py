@@ -6,6 +6,7 @@ import subprocess
 import sys
 import time
 import zlib
+from contextlib import ExitStack
 from pathlib import Path
 
 import grpc
@@ -333,3 +334,16 @@ def test_certificates_that_are_not_there_are_missed_at_the_start(tmp_path, autho
         pass
     with pytest.raises(SettingError, match="cannot read"), channel("127.0.0.1:1", authority.folder, "nobody"):
         pass
+
+
+def test_connections_are_limited(authority):
+    with served(authority.folder, limits=Limits(connections=2)) as found, ExitStack() as held:
+        status = []
+        for who in ("vera", "otto", "flare", "openfl"):  # a channel each, and a connection each
+            opened = held.enter_context(channel(f"127.0.0.1:{found.port}", authority.folder, who))
+            try:
+                health_pb2_grpc.HealthStub(opened).Check(health_pb2.HealthCheckRequest(), timeout=20)
+                status.append("OK")
+            except grpc.RpcError as error:
+                status.append(error.code().name)
+        assert status == ["OK", "OK", "UNAVAILABLE", "UNAVAILABLE"]
