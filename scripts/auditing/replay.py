@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import logging
 import sys
 import time
+from importlib.metadata import version
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -33,10 +35,14 @@ def replay(
     from hawthorn.server.audit import Audit
     from hawthorn.server.audit.replaying import replays
 
+    logging.getLogger("flwr").setLevel(logging.ERROR)  # strategies tell of every model they make
     found: list[RoundReplay] = []
     began = time.perf_counter()
     with Audit.open(audit, create=False) as opened:
-        for one in replays(opened, opened.find_run(run), round, models=models, tolerance=tolerance):
+        chosen = opened.find_run(run)
+        if chosen.version != version("hawthorn") and json_file != "-":
+            say(f"run {run} was judged by hawthorn {chosen.version}; this is {version('hawthorn')}")
+        for one in replays(opened, chosen, round, models=models, tolerance=tolerance):
             found.append(one)
             if json_file != "-":
                 tell(one)

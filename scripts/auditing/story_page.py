@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from html import escape
 from importlib.metadata import version
 
-from hawthorn.server.audit.explaining import Story, strength
+from hawthorn.server.audit.explaining import Appearance, Story, strength
 
 from ..page import Cell, card, page, table
 from ..plots import Plot, layout
 from .terminal import printable, shown
 
 COLORS = {"accepted": "var(--honest)", "rejected": "var(--hostile)"}
+Places = list[tuple[int, "Appearance | None"]]
 STRONGEST = 1e6  # a p-value of 0 has no place on a logarithmic axis
 LEAST_P = 1e-30
 
@@ -38,33 +39,46 @@ def plots(story: Story) -> dict[str, Plot]:
     """Every plot by its name; none where nothing of the client was ever judged."""
     if not any(one.contribution.admitted for one in story.appearances):
         return {}
-    judged = [one for one in story.appearances if one.contribution.admitted]
-    rounds = [one.round for one in judged]
-    strengths = [_plain(min(strength(one.contribution.verdict.p_value), STRONGEST)) for one in judged]
-    p_values = [_plain(max(one.contribution.verdict.p_value, LEAST_P)) for one in judged]
-    found = {
-        "strength": _over(story, rounds, strengths, "above the others", bound=story.strength),
-        "p-values": _over(story, rounds, p_values, "p", bound=story.rate, log=True),
+    judged = _with_gaps(story)
+    rounds = [number for number, _ in judged]
+
+    def values(found: Callable[[Appearance], float]) -> list[float | None]:
+        return [None if one is None else _plain(found(one)) for _, one in judged]
+
+    drawn = {
+        "strength": _over(
+            judged,
+            values(lambda one: min(strength(one.contribution.verdict.p_value), STRONGEST)),
+            "above the others",
+            bound=story.strength,
+        ),
+        "p-values": _over(
+            judged, values(lambda one: max(one.contribution.verdict.p_value, LEAST_P)), "p", bound=story.rate, log=True
+        ),
         "cosine": _over(
-            story,
-            rounds,
-            [_plain(one.looks.cosine) for one in judged],
-            "cosine",
-            usual=[_plain(one.looks.usual_cosine) for one in judged],
+            judged, values(lambda one: one.looks.cosine), "cosine", usual=values(lambda one: one.looks.usual_cosine)
         ),
-        "length": _over(
-            story,
-            rounds,
-            [_plain(one.looks.length) for one in judged],
-            "length",
-            usual=[1.0 for _ in judged],
-            log=True,
-        ),
+        "length": _over(judged, values(lambda one: one.looks.length), "length", usual=[1.0 for _ in rounds], log=True),
     }
     for name in score_names(story):
-        values = [_plain(one.contribution.verdict.scores.get(name, math.nan)) for one in judged]
-        usual = [_plain(one.usual.get(name, math.nan)) for one in judged]
-        found[f"score-{name}"] = _over(story, rounds, values, name, usual=usual)
+        drawn[f"score-{name}"] = _over(
+            judged,
+            values(lambda one, name=name: one.contribution.verdict.scores.get(name, math.nan)),
+            name,
+            usual=values(lambda one, name=name: one.usual.get(name, math.nan)),
+        )
+    return drawn
+
+
+def _with_gaps(story: Story) -> Places:
+    """The rounds in which something of the client was judged, and one without it where others lie between."""
+    found: Places = []
+    for one in story.appearances:
+        if not one.contribution.admitted:
+            continue
+        if found and found[-1][0] < one.round - 1:
+            found.append((found[-1][0] + 1, None))
+        found.append((one.round, one))
     return found
 
 
@@ -74,8 +88,7 @@ def score_names(story: Story) -> list[str]:
 
 
 def _over(
-    story: Story,
-    rounds: Sequence[int],
+    places: Places,
     values: Sequence[float | None],
     name: str,
     *,
@@ -84,7 +97,8 @@ def _over(
     log: bool = False,
 ) -> Plot:
     """A value over rounds, with that of the others or the bound beyond which a client is rejected."""
-    words = [one.word for one in story.appearances if one.contribution.admitted]
+    rounds = [number for number, _ in places]
+    words = ["accepted" if one is None else one.word for _, one in places]
     lines: list[Plot] = []
     if usual is not None:
         lines.append(_line(rounds, usual, "the others", "var(--soft)", "dot"))
@@ -95,7 +109,7 @@ def _over(
         {
             **_line(rounds, values, name, "var(--honest)", "solid"),
             "mode": "lines+markers",
-            "connectgaps": False,
+            "connectgaps": False,  # rounds between, in which it sent nothing, have no value
             "marker": {"color": [COLORS[word] for word in words], "size": 8},
             "text": words,
             "hovertemplate": "round %{x}: %{y:.4g}, %{text}<extra></extra>",

@@ -250,8 +250,9 @@ def _of_rounds(appearances: Sequence[Appearance], rounds: Sequence[Round]) -> It
             text = f"the model that its update was part of was rolled back: {one.rolled_back}"
             yield Event(number, at.get(number, ""), "rolled back", text)
         found = one.contribution.manifest
-        if found is not None and found != manifest:
-            yield Event(number, at.get(number, ""), "manifest", wording.manifest(manifest, found))
+        if found is not None:
+            if told := wording.manifest(manifest, found):
+                yield Event(number, at.get(number, ""), "manifest", told)
             manifest = found
         before = one
     last = rounds[-1].number if rounds else 0

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from hawthorn.strategies.reputation import PROBATION, QUARANTINE
 
@@ -13,6 +13,7 @@ if TYPE_CHECKING:
 
 TELLING = 1.0  # robust deviations: what is less is nothing to tell
 MOST_REASONS = 3
+LASTING = ("dataset", "examples", "source", "classes", "vetting", "software")  # of a manifest; the rest is of a round
 
 
 def rejection(one: Appearance) -> str:
@@ -62,7 +63,7 @@ def times(length: float) -> str:
     ('14 times as long as usual', '4.0 % of the usual length', 'as long as usual')
     """
     if length >= 1.1:
-        return f"{length:.3g} times as long as usual" if length < 10 else f"{length:.0f} times as long as usual"
+        return f"{length:.1f} times as long as usual" if length < 10 else f"{length:.0f} times as long as usual"
     return f"{length:.1%} of the usual length".replace("%", " %") if length <= 0.9 else "as long as usual"
 
 
@@ -121,14 +122,23 @@ def order(kind: str, by: str, rounds: int | None, result: str | None) -> str:
 
 
 def manifest(before: Mapping[str, Any] | None, now: Mapping[str, Any]) -> str:
-    """What a client said of its data, or how that changed."""
-    if before is None:
-        return f"it said of its data: {_listed(now)}"
-    changed = {name: value for name, value in now.items() if before.get(name) != value}
-    gone = [name for name in before if name not in now]
-    told = [_listed(changed)] if changed else []
-    told += [f"no word of {', '.join(gone)}"] if gone else []
-    return f"what it says of its data changed: {'; '.join(told)}"
+    """What a client said of its data, or how that changed; empty if it did not.
+
+    What binds a manifest to one update is another in every round and is nothing to tell.
+
+    >>> manifest(None, {"verified": True, "dataset": "c" * 64, "examples": 90, "source": "ward 7", "round": 1})
+    'it said of its data, and signed: dataset cccccccccccc…, 90 examples, source ward 7'
+    >>> manifest({"verified": True, "examples": 90, "round": 1}, {"verified": True, "examples": 91, "round": 2})
+    'what it says of its data changed: 91 examples, before 90'
+    """
+    if not now.get("verified", True):
+        return "" if before == now else f"what it said of its data cannot be believed: {now.get('fault', 'unsigned')}"
+    if before is None or not before.get("verified", True):
+        told = [_fact(name, now[name]) for name in LASTING if now.get(name) not in (None, "")]
+        return f"it said of its data, and signed: {', '.join(told) or 'nothing'}"
+    changed = [name for name in LASTING if before.get(name) != now.get(name)]
+    told = [f"{_fact(name, now.get(name))}, before {_short(before.get(name))}" for name in changed]
+    return f"what it says of its data changed: {'; '.join(told)}" if told else ""
 
 
 def summary(story: Story) -> tuple[str, ...]:
@@ -153,10 +163,15 @@ def summary(story: Story) -> tuple[str, ...]:
     return tuple(told)
 
 
-def _listed(values: Mapping[str, Any]) -> str:
-    return ", ".join(f"{name} {_short(value)}" for name, value in values.items())
+def _fact(name: str, value: Any) -> str:
+    return f"{_short(value)} examples" if name == "examples" else f"{name} {_short(value)}"
 
 
 def _short(value: Any) -> str:
-    text = str(value)
-    return text if len(text) <= 60 else f"{text[:40]}…"
+    """A value on one line; of a digest the beginning."""
+    if isinstance(value, Mapping):
+        return " ".join(f"{name}={item}" for name, item in cast("Mapping[str, Any]", value).items()) or "nothing"
+    text = "nothing" if value is None or value == "" else str(value)
+    if len(text) == 64 and set(text) <= set("0123456789abcdef"):
+        return f"{text[:12]}…"
+    return text if len(text) <= 100 else f"{text[:80]}…"

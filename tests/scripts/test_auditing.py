@@ -190,14 +190,21 @@ def test_clients_are_found_by_name_and_node_and_mistakes_are_told(copied):
 
 def test_what_clients_said_of_their_data_is_told_when_it_changes(copied):
     path = copied(
-        """UPDATE verdicts SET manifest = '{"dataset": "aa", "examples": 120}' WHERE run = 1 AND client = '104'""",
-        """UPDATE verdicts SET manifest = '{"dataset": "bb", "examples": 120}'
-           WHERE run = 1 AND client = '104' AND round > 3""",
+        *(
+            f"UPDATE verdicts SET manifest = '{json.dumps(told | {'verified': True, 'round': number})}' "
+            f"WHERE run = 1 AND client = '104' AND round = {number}"
+            for number, told in enumerate(
+                [{"dataset": "aa", "examples": 120}] * 3 + [{"dataset": "bb", "examples": 90}] * 2, 1
+            )
+        ),
+        """UPDATE verdicts SET manifest = '{"verified": false, "fault": "it is no JSON"}'
+           WHERE run = 1 AND client = '104' AND round = 6""",
     )
     found = ran("explain", "104", "--run", 1, "--audit", path)
-    assert "round 1: it said of its data: dataset aa, examples 120" in found.stdout
-    assert "round 4: what it says of its data changed: dataset bb" in found.stdout
-    assert found.stdout.count("its data") == 2
+    assert "round 1: it said of its data, and signed: dataset aa, 120 examples" in found.stdout
+    assert "round 4: what it says of its data changed: dataset bb, before aa; 90 examples, before 120" in found.stdout
+    assert "round 6: what it said of its data cannot be believed: it is no JSON" in found.stdout
+    assert found.stdout.count("its data") == 3
 
 
 def test_a_round_that_was_rolled_back_is_part_of_the_story(copied):
@@ -221,10 +228,25 @@ def test_the_page_tells_the_story_and_loads_nothing(held, tmp_path):
     bound, own = strengths
     assert bound["y"][0] == pytest.approx(2.1318, abs=1e-4)  # of the alarm's rate of 1 in 20
     assert all(value > bound["y"][0] for value in own["y"])
+    assert own["x"] == [1, 2, 3, 4, 5, 6]
     events, rounds = page.all("table")
     assert len(page.rows(rounds)) == 1 + 6
     assert [row[1] for row in page.rows(rounds)[1:]] == ["rejected"] * 6
     assert page.rows(events)[1][1:] == ["seen", "it was seen for the first time, in round 1"]
+
+
+def test_lines_are_broken_where_a_client_was_away(held, tmp_path):
+    target = tmp_path / "story.html"
+    assert ran("explain", "103", "--run", 1, "--audit", held, "--html", target).exit_code == 0
+    own = Page(target.read_text(encoding="utf-8")).plots["length"]["data"][-1]
+    assert [(x, y is None) for x, y in zip(own["x"], own["y"], strict=True)] == [
+        (1, False),
+        (2, False),
+        (3, True),
+        (4, False),
+        (5, False),
+        (6, False),
+    ]
 
 
 def test_nothing_that_a_client_wrote_gets_into_the_page(copied, tmp_path):
