@@ -11,8 +11,8 @@ import resource
 import sys
 import time
 import warnings
-from contextlib import nullcontext
 from pathlib import Path
+from types import FunctionType
 
 HERE = Path(__file__).parent
 FOUND = HERE / "found"
@@ -84,6 +84,17 @@ def by_chance(target, name, seconds, seed):
     print(f"{count} inputs in {seconds} s, at most {resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024} MiB")
 
 
+def watch(atheris):
+    """Have every function of the watched modules tell which of its branches are taken; those of Numba cannot."""
+    modules = [module for name, module in sys.modules.items() if name.startswith(WATCHED)]
+    for module in modules:
+        classes = [one for one in vars(module).values() if isinstance(one, type) and one.__module__ == module.__name__]
+        for one in [*vars(module).values(), *(member for kind in classes for member in vars(kind).values())]:
+            function = getattr(one, "__func__", getattr(one, "fget", one))
+            if isinstance(function, FunctionType) and function.__module__ == module.__name__:
+                atheris.instrument_func(function)
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("target", choices=TARGETS)
@@ -99,11 +110,12 @@ def main():
     except ModuleNotFoundError:
         atheris = None
         print("without atheris (pip install atheris, Python 3.11): inputs are changed by chance")
-    with atheris.instrument_imports(include=list(WATCHED), enable_loader_override=False) if atheris else nullcontext():
-        target = target_of(asked.target)
+    target = target_of(asked.target)
     if atheris is None:
         by_chance(target, asked.target, asked.seconds, asked.seed)
     else:
+        target(b"")  # what is imported late is imported now
+        watch(atheris)
         guided(atheris, target, asked.target, asked.seconds, asked.corpus or Path(".fuzz") / asked.target)
 
 

@@ -2,6 +2,7 @@
 
 import functools
 import json
+import math
 import random
 
 import numpy as np
@@ -16,10 +17,16 @@ from flwr.supercore.inflatable.inflatable_utils import inflate_object_from_conte
 from hawthorn.scripts.in_process import InProcessGrid
 from hawthorn.server.audit.values import metric_values, round_values, verdict_values
 from hawthorn.strategies import Defense, RobustStrategy
+from hawthorn.strategies.flower.admission import Admission
 from hawthorn.strategies.flower.grid import StreamingGrid
+from hawthorn.strategies.flower.layout import Model
+from hawthorn.strategies.flower.metrics import capped, merged
+from hawthorn.strategies.updates import Updates
 from mutation import broken, mutate
 
 HOSTILE = (101, 104, 110)  # first, somewhere and last
+HONEST = 105
+MODEL = Model.sent(sent_model())
 LARGEST = 1 << 16  # of an input
 
 
@@ -60,13 +67,15 @@ class Kind:
     def held(self, hostile):
         """What the strategy makes of the honest replies and of the hostile ones by node: functions that read them."""
         self.strategy.state = None
-        for asked, reply in zip(self.asked, self.replies, strict=True):
-            ways = hostile.get(asked.metadata.dst_node_id)
-            self.grid.wire[asked.metadata.message_id] = (
-                functools.partial(list, [reply]) if ways is None else _Once(ways, asked)
-            )
-        pulled = StreamingGrid(self.grid).send_and_receive(self.asked)
-        return getattr(self.strategy, f"aggregate_{self.kind}")(1, pulled)
+        return getattr(self.strategy, f"aggregate_{self.kind}")(1, self.pulled(hostile, self.asked))
+
+    def pulled(self, hostile, asked):
+        """The replies to some of the messages as they arrive."""
+        for message, reply in zip(self.asked, self.replies, strict=True):
+            ways = hostile.get(message.metadata.dst_node_id)
+            honest = functools.partial(list, [reply])
+            self.grid.wire[message.metadata.message_id] = honest if ways is None else _Once(ways, message)
+        return StreamingGrid(self.grid).send_and_receive(asked)
 
 
 class _Once:
@@ -88,15 +97,40 @@ def kind_of(name):
 
 
 def fuzzed_round(data):
-    """One round of training or evaluation; whatever the bytes are, nothing is raised and all that is promised holds."""
+    """Replies taken in, or a whole round; whatever the bytes are, nothing is raised and all that is promised holds."""
     choices = Choices(data[:LARGEST])
-    kind = kind_of("evaluate" if choices.below(5) == 4 else "train")
+    what = choices.below(16)
+    kind = kind_of("evaluate" if what == 1 else "train")
     hostile = {node: [_way(kind, node, choices) for _ in range(choices.of((1, 1, 1, 2, 4)))] for node in HOSTILE}
-    answer = kind.held(hostile)
-    if kind.kind == "evaluate":
-        json.dumps(metric_values(1, answer, "clients/"), allow_nan=False).encode()
-        return
-    _check(kind, *answer)
+    if what == 0:
+        _check(kind, *kind.held(hostile))
+    elif what == 1:
+        json.dumps(metric_values(1, kind.held(hostile), "clients/"), allow_nan=False).encode()
+    else:
+        _check_admission(kind, hostile)
+
+
+def _check_admission(kind, hostile):
+    """The hostile replies and one honest one, without the judgement of a whole round, which takes ten times as long."""
+    asked = [message for message in kind.asked if message.metadata.dst_node_id in (*HOSTILE, HONEST)]
+    admission = Admission(MODEL, asked, Updates(len(asked), len(MODEL.row)), "num-examples")
+    for reply in kind.pulled(hostile, asked):
+        admission.admit(reply)
+    admission.close()
+    assert np.isfinite(admission.rows).all()
+    rows = {one.node: row for one, row in zip(admission.admitted, admission.rows, strict=True)}
+    assert np.array_equal(rows[HONEST], kind.rows[HONEST]), "the row of an honest node was changed"
+    assert set(rows) | set(admission.refused) >= set(HOSTILE)
+    _check_reasons(admission.refused)
+    metrics = merged(
+        [one.claims for one in admission.admitted], capped([one.examples for one in admission.admitted]), "n"
+    )
+    json.dumps(metric_values(1, metrics, "training/"), allow_nan=False).encode()
+    assert math.isfinite(metrics["n"])
+
+
+def _check_reasons(refused):
+    assert all(0 < len(reason) <= 500 and reason.isprintable() for reason in refused.values()), refused
 
 
 def _check(kind, arrays, metrics):
@@ -109,7 +143,7 @@ def _check(kind, arrays, metrics):
     for node, row in kind.rows.items():
         if node not in HOSTILE:
             assert np.array_equal(found[node], row), f"the row of honest node {node} was changed"
-    assert all(0 < len(reason) <= 500 and reason.isprintable() for reason in record.refused.values()), record.refused
+    _check_reasons(record.refused)
     # it can be written down, whatever clients said
     rounds = {name: one for name, one in round_values(record).items() if not isinstance(one, bytes)}
     json.dumps([rounds, verdict_values(record, None), metric_values(1, metrics, "training/")], allow_nan=False).encode()
