@@ -6,6 +6,7 @@ import sqlite3
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 from hawthorn.scripts.audit import app
 from hawthorn.server.audit import Audit
@@ -59,6 +60,18 @@ def test_an_unchanged_audit_verifies_and_says_what_to_note_down(held):
     with Audit.open(held, create=False) as audit:
         assert audit.head(1).digest in found.stdout
     assert "run 2, odd: nothing was changed" in found.stdout
+
+
+def test_metrics_that_are_whole_numbers_or_have_many_digits_are_no_fault(tmp_path):
+    path = tmp_path / "audit.db"
+    with Audit.open(path) as audit, audit.run(SETTINGS) as run:
+        values = [0.0, 1.0, 3.0, -0.0, 1e300, 1e-300, float("nan"), *np.random.default_rng(0).random(200).tolist()]
+        run.evaluated(1, {f"metric-{number}": value for number, value in enumerate(values)} | {"recalls": [1.0, 0.0]})
+    found = ran("verify", "--audit", path)
+    assert found.exit_code == 0, found.output
+    with sqlite3.connect(path) as database:
+        database.execute("UPDATE metrics SET value = 0.25 WHERE name = 'metric-7'")
+    assert ran("verify", "--audit", path).exit_code == 1
 
 
 def test_what_was_changed_is_told_and_fails(copied):
