@@ -86,8 +86,9 @@ def fall(figure: Figure, series: Series | None, *, rate: float, tolerance: float
     ...     figure = Figure("accuracy", np.array([value]), np.array([0.01]))
     ...     steady = followed(figure, steady)
     >>> worse = Figure("accuracy", np.array([0.7]), np.array([0.01]))
-    >>> fall(worse, steady, rate=0.001, tolerance=0.02)
-    Fall(part=0, usual=0.9, found=0.7, allowed=0.15, slow=False)
+    >>> found = fall(worse, steady, rate=0.001, tolerance=0.02)
+    >>> found.usual, found.found, round(found.allowed, 2)
+    (0.9, 0.7, 0.1)
     >>> fall(figure, steady, rate=0.001, tolerance=0.02) is None
     True
     """
@@ -138,8 +139,8 @@ def decline_limit(rate: float) -> float:
 def share_noise(share: Floats, count: Sequence[float] | Floats) -> Floats:
     """The standard error of shares of so many examples; shares of all or none have one too (Agresti and Coull).
 
-    >>> share_noise(np.array([0.5, 1.0]), [100, 100]).round(3)
-    array([0.049, 0.013])
+    >>> share_noise(np.array([0.5, 1.0]), [100, 100]).round(3).tolist()
+    [0.049, 0.013]
     """
     n = np.asarray(count, dtype=np.float64) + 4
     p = (np.clip(share, 0, 1) * (n - 4) + 2) / n
