@@ -114,14 +114,19 @@ class Processes:
                     if process.alive:
                         _signal(process.pid, number)
                 _wait_for(wave)
-        helpers = self.helpers()
-        for pid in helpers:
-            _signal(pid, signal.SIGKILL)
+        helpers = self.kill_helpers()
         for child in self._children:
             child.wait()
         self._children, self.known = [], {}
         self._save()
-        return len(alive), len(helpers)
+        return len(alive), helpers
+
+    def kill_helpers(self, program: str = "") -> int:
+        """How many of the processes that Flower started for these, of that program or any, were killed."""
+        found = self.helpers(program)
+        for pid in found:
+            _signal(pid, signal.SIGKILL)
+        return len(found)
 
     def helpers(self, program: str = "") -> list[int]:
         """The processes that Flower started for these: each inherits the home, which no others have."""

@@ -216,8 +216,14 @@ def refuse_running(deployment: Deployment, processes: Processes) -> None:
 
 
 def stop(deployment: Deployment) -> tuple[int, int]:
-    """How many processes of the rehearsal were stopped, and how many of their helpers."""
-    return Processes(deployment.rehearsal, {}).stop(last=(SUPEREXEC, SUPERLINK))
+    """How many processes of the rehearsal were stopped, and how many of their helpers.
+
+    The ServerApp goes first, wherever it is: it would hold a round with nobody left, and `up` goes on from its commits.
+    """
+    processes = Processes(deployment.rehearsal, {})
+    server_apps = processes.kill_helpers(SERVER_APP)
+    stopped, helpers = processes.stop(last=(SUPEREXEC, SUPERLINK))
+    return stopped, server_apps + helpers
 
 
 def is_listening(place: Place) -> bool:

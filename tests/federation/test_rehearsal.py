@@ -2,19 +2,27 @@
 
 import json
 import os
+import shutil
 import signal
 import socket
 import ssl
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
+from hawthorn.scripts.deploying.files import json_in
+from hawthorn.scripts.deploying.flower import supernode
 from hawthorn.scripts.deploying.folder import Deployment
 from hawthorn.scripts.deploying.processes import Processes, free_ports, processes_with
+from hawthorn.scripts.deploying.production import front
 from hawthorn.scripts.deploying.rehearsal import Plan, Rehearsal
+from hawthorn.scripts.deploying.services import link
 from hawthorn.server.audit import Audit
 from hawthorn.server.certificates import node_key
 
@@ -85,6 +93,8 @@ def test_a_poisoned_site_ends_in_quarantine_and_stays_there_whatever_is_restarte
     deployment = rehearsed.deployment
     identity = deployment.site(poisoned).identity
     assert identity not in contributions(rehearsed, ROUNDS)
+    with Audit.open(deployment.rehearsal.audit, create=False) as audit:
+        assert audit.verify(result["run"]["run"]) == ()
 
     status = json.loads(rehearsed.run("status", str(rehearsed.folder), "--json", "-"))
     assert all(process["alive"] for process in status["processes"])
@@ -95,6 +105,7 @@ def test_a_poisoned_site_ends_in_quarantine_and_stays_there_whatever_is_restarte
     _speaks_tls_alone(ports["superlink"], deployment.server / "ca.crt")
     _refuses_a_key_that_nobody_registered(deployment, ports["superlink"], tmp_path)
     _tells_operators_alone(deployment, ports["control"], poisoned)
+    _shows_the_quarantine(deployment, ports["dashboard"], identity)
 
     # the run goes on, and so does the quarantine: with the site's SuperNode restarted ...
     node = rehearsed.processes().known[f"supernode-{poisoned}"]
@@ -148,6 +159,48 @@ def test_a_server_killed_in_the_middle_of_a_run_goes_on_after_the_last_round(reh
         assert opened.verify(1) == ()
 
 
+@pytest.mark.skipif(shutil.which("nginx") is None, reason="nginx is not installed")
+def test_the_front_lets_supernodes_through_and_nobody_else(rehearsed, tmp_path):
+    rehearsed.run("init", str(rehearsed.folder))
+    rehearsal = Rehearsal(rehearsed.deployment, Plan(), print)
+    rehearsal.start()
+    deployment, link = rehearsed.deployment, rehearsal.processes.known["superlink"].port
+    site, ports = deployment.sites[0], free_ports(["front", "node"])
+    at_front = replace(deployment, hosts=("localhost",), port=ports["front"])
+    kinds = ("client_body", "proxy", "fastcgi", "uwsgi", "scgi")
+    folders = " ".join(f"{kind}_temp_path {tmp_path}/{kind};" for kind in kinds)
+    text = f"http {{ {folders} access_log off; {front(at_front, f'127.0.0.1:{link}')} }}"
+    (tmp_path / "nginx.conf").write_text(f"pid {tmp_path}/pid; error_log stderr; daemon off; events {{}}\n{text}\n")
+    processes = rehearsal.processes
+    processes.start("front", [shutil.which("nginx") or "", "-c", str(tmp_path / "nginx.conf")], ports["front"])
+    processes.wait_for_port("front")
+
+    context = ssl.create_default_context(cafile=str(deployment.server / "ca.crt"))
+    with httpx.Client(verify=context, base_url=f"https://{at_front.address}") as client:
+        for path in ("/v1/control/start-run", "/v1/control/register-node", "/v1/runtime/pull", "/docs", "/"):
+            assert client.post(path).status_code == 403, path
+        assert client.post("/v1/fleet/pull-messages").status_code not in {403, 404, 502}
+
+    # the site's own node ends, and comes back by the way that it would take in production
+    node = processes.known[f"supernode-{site.name}"]
+    os.kill(node.pid, signal.SIGTERM)
+    while processes.alive(node.name):
+        time.sleep(0.2)
+    command = supernode(str(PROGRAMS / "flower-supernode"), at_front.address, deployment.site_folder(site.name), 0, "")
+    command[command.index("--port") + 1] = str(ports["node"])
+    processes.start("through-the-front", command, ports["node"])
+    registered = json_in(deployment.rehearsal.registered)[site.identity]
+    while rehearsal.flwr.nodes()[registered] != "online":
+        assert processes.alive("through-the-front"), processes.last_words("through-the-front")
+
+    # a site that is removed is turned away
+    rehearsed.run("remove-client", str(rehearsed.folder), site.name)
+    while "401" not in processes.last_words("superlink", 50):
+        time.sleep(0.5)
+    assert registered not in rehearsal.flwr.nodes()
+    processes.stop()
+
+
 def _rounds(audit: Path) -> int:
     with Audit.open(audit, create=False) as opened:
         run = opened.run_named("federation")
@@ -181,6 +234,20 @@ def _refuses_a_key_that_nobody_registered(deployment: Deployment, port: int, fol
         check=False,
     )
     assert ended.returncode != 0, ended.stdout + ended.stderr
+
+
+def _shows_the_quarantine(deployment: Deployment, port: int, identity: str) -> None:
+    """Prometheus and the page tell of it; the page to whoever has the link that `up` shows."""
+    with httpx.Client(base_url=f"http://127.0.0.1:{port}") as client:
+        metrics = client.get("/metrics").text
+        assert 'hawthorn_clients{run="1",standing="quarantine"} 1.0' in metrics
+        assert 'hawthorn_clients{run="1",standing="good"} 2.0' in metrics
+        assert client.get("/api/runs/1/clients").status_code == 401
+        secret = link(deployment.rehearsal.logs / "dashboard.log").partition("#once=")[2]
+        entered = client.post("/login", data={"once": secret}, headers={"origin": str(client.base_url)})
+        assert entered.status_code == 303, entered.text
+        assert identity in client.get("/api/runs/1/clients").text
+        assert "quarantine" in client.get(f"/api/runs/1/clients/{identity}").text
 
 
 def _tells_operators_alone(deployment: Deployment, port: int, poisoned: str) -> None:
