@@ -154,7 +154,7 @@ def told(planned: Plan, found: Rewound, method: str) -> dict[str, Any]:
         },
         "fit": None
         if found.fit is None
-        else {"updates": found.fit.updates, "explained": found.fit.explained, "largest": found.fit.largest},
+        else {"rows": found.fit.rows, "rounds": found.fit.rounds, "explained": found.fit.explained},
         "metrics": {"before": found.before, "replayed": found.replayed, "rebuilt": found.after},
         "seconds": {"rounds": planned.seconds, "rewind": found.seconds},
         "recovery": 0,
@@ -186,7 +186,7 @@ def show(document: dict[str, Any]) -> None:
         notes.append(f"... and {len(changes) - SHOWN} more (--json has all)")
     if document["fit"] is not None:
         notes.append(
-            f"fitted to the old model by {document['fit']['updates']} updates, which account for "
+            f"fitted to the old model by {document['fit']['rows']} updates, which account for "
             f"{document['fit']['explained']:.1%} of what the replay was away from it"
         )
     if document["recovery"]:

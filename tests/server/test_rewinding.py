@@ -85,7 +85,7 @@ def test_a_backdoor_is_gone(poisoned):
     assert found.after["attack-success"] < 0.1
     assert found.after["accuracy"] > found.before["accuracy"] - 0.02
     assert found.fit is not None
-    assert found.fit.updates == 5 * ROUNDS
+    assert (found.fit.rows, found.fit.rounds) == (5 * ROUNDS, 1)
 
 
 def test_a_rewind_from_a_round_begins_at_the_newest_checkpoint_before_it(tmp_path):
