@@ -27,6 +27,7 @@ from .contract import (
 )
 from .errors import OptionError, SettingError, ToleranceError
 from .evidence import History, remembered
+from .forgetting import without_absent
 from .geometry import Geometry
 from .given import BESIDE, UNMIXED, Given, identities, trial
 from .judging import Scene, combined, judged, verdicts
@@ -246,6 +247,7 @@ class Defense:
         if after is not None and judgement.reputation is not None:
             reputation = judgement.reputation
             after = forgotten({**after, "reputation": reputation.records}, reputation.entered)
+        after = None if after is None else without_absent(after)
         return Outcome(
             update=update,
             verdicts=verdicts(judgement, found.weights, rank),

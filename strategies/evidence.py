@@ -101,7 +101,7 @@ def remembered(
     averaged: Mapping[str, Floats],
     accepted: NDArray[np.bool_],
 ) -> dict[str, Any]:
-    """The state after a round: what it was, and of each client how often seen and rejected, and the evidence."""
+    """The state after a round: of each client how often seen and rejected, when last, and the evidence."""
     state = state or {"rounds": 0, "clients": {}}
     records = dict(state["clients"])
     for row, name in enumerate(clients):
@@ -109,6 +109,7 @@ def remembered(
         records[name] = {
             "seen": past["seen"] + 1,
             "rejected": past["rejected"] + int(not accepted[row]),
+            "round": state["rounds"] + 1,
             "weight": DECAY * (float(history.weight[row]) + 1),
             "evidence": {score: float(values[row]) for score, values in averaged.items()},
         }

@@ -20,6 +20,7 @@ from .algebra import one_thread
 from .contract import RULES, SCORES, Call, Combination, Floats, Rule, update_of
 from .errors import AuditError
 from .evidence import History, remembered
+from .forgetting import without_absent
 from .geometry import Geometry
 from .given import BESIDE, Given
 from .judging import Combined, Judgement, Scene, Verdict, combined, judged, verdicts
@@ -122,6 +123,7 @@ def replayed(
         if judgement.reputation is not None:
             reputation = judgement.reputation
             after = forgotten({**after, "reputation": reputation.records}, reputation.entered)
+        after = without_absent(after)
     return Replay(
         verdicts=verdicts(judgement, found.weights, geometry.rank),
         skipped=found.skipped,

@@ -318,6 +318,8 @@ class RobustStrategy(Strategy):
         """The wrapped strategy's messages to nodes of those that are connected; none where too few are."""
         least = least_nodes(self.inner, "train")
         nodes = connected(grid, least, self.sampling_timeout)
+        kept = {*quarantined(self.state), *self.held}  # of those who left, only whom a round still tells of
+        self._clients = {node: one for node, one in self._clients.items() if one.identity in kept}
         self._clients |= connected_clients(grid)
         self._too_few = (
             ""
