@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import time
 from datetime import UTC, datetime
 from pathlib import Path
@@ -78,11 +79,11 @@ def up(
     settings = read_settings(chosen or []) | ({} if rounds is None else {"rounds": rounds})
     plan = Plan(sites, hostile, attack, settings, new_ports)
     try:
-        document = _rehearsed(deployment, plan, started)
+        document = _rehearsed(deployment, plan, started, shown=json_file != "-")
     finally:
         if then_down:
             stopped, helpers = stop(deployment)
-            print(f"stopped {stopped} processes and {helpers} helpers")
+            print(f"stopped {stopped} processes and {helpers} helpers", file=sys.stderr)
     write_json(document, json_file)
 
 
@@ -257,8 +258,8 @@ def _laid_out(
     )
 
 
-def _rehearsed(deployment: Deployment, plan: Any, started: float) -> dict[str, Any]:
-    """The result of a rehearsal, as it is also shown."""
+def _rehearsed(deployment: Deployment, plan: Any, started: float, *, shown: bool) -> dict[str, Any]:
+    """The result of a rehearsal, also `shown` in the end; its progress goes to standard error where it is not."""
     from rich.console import Console
 
     from .audit import show_lines
@@ -266,7 +267,7 @@ def _rehearsed(deployment: Deployment, plan: Any, started: float) -> dict[str, A
     from .deploying.status import client_table, run_table
     from .deploying.watching import Watched, is_over, run_summary, standings, watch
 
-    console = Console(highlight=False, soft_wrap=True)
+    console = Console(highlight=False, soft_wrap=True, stderr=not shown)
 
     def say(text: str) -> None:
         console.print(f"[{time.monotonic() - started:6.1f} s] {text}", markup=False)
@@ -293,10 +294,11 @@ def _rehearsed(deployment: Deployment, plan: Any, started: float) -> dict[str, A
         "between rounds": watched.between,
         "in all": round(time.monotonic() - started, 2),
     }
-    show_lines("The rehearsal", run_table(run), client_table(clients, poisoned))
     held = [one["site"] for one in clients if one["standing"].startswith("in quarantine")]
-    print(f"in quarantine: {', '.join(held) or 'nobody'}; poisoned: {', '.join(poisoned) or 'none'}")
-    print(f"audit: hawthorn audit show {run['run']} --audit {place.audit}")
-    print(*rehearsal.told_looks(), sep="\n")
-    print(f"processes: hawthorn federation status {deployment.folder}; all end with `hawthorn federation down`")
+    if shown:
+        show_lines("The rehearsal", run_table(run), client_table(clients, poisoned))
+        print(f"in quarantine: {', '.join(held) or 'nobody'}; poisoned: {', '.join(poisoned) or 'none'}")
+        print(f"audit: hawthorn audit show {run['run']} --audit {place.audit}")
+        print(*rehearsal.told_looks(), sep="\n")
+        print(f"processes: hawthorn federation status {deployment.folder}; all end with `hawthorn federation down`")
     return {"poisoned": poisoned, "quarantined": held, "run": run, "clients": clients, "seconds": seconds}

@@ -29,7 +29,7 @@ Clients reach the server at `{deployment.address}`. Its sites, by the public key
 
 ## Rehearse it
 
-    hawthorn federation up {folder}          # server, sites, one of them poisoned, all on this machine
+    hawthorn federation up {folder}          # server and sites on this machine, one of them poisoned
     hawthorn federation status {folder}
     hawthorn federation down {folder}
 
@@ -42,7 +42,8 @@ Clients reach the server at `{deployment.address}`. Its sites, by the public key
         chown -R hawthorn {folder} && chmod 700 {folder}
         cp production/systemd/*.service /etc/systemd/system/
         cp production/nginx.conf /etc/nginx/conf.d/hawthorn.conf
-        systemctl enable --now nginx hawthorn-superlink hawthorn-superexec
+        hawthorn dashboard add-user YOU --role operator --users server/users
+        systemctl enable --now nginx hawthorn-superlink hawthorn-superexec hawthorn-control hawthorn-dashboard
 
    or, in containers: `docker compose --file production/compose/compose.yaml up --build --detach`.
 3. Register the sites' keys: `hawthorn federation register {folder}`. Only registered keys can connect.
