@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import signal
 import threading
 from contextlib import nullcontext
@@ -45,6 +46,7 @@ def control(
     from hawthorn.server.control.serving import serving
     from hawthorn.strategies.updates import byte_count, check_place
 
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     check_place(None, spool or None, None)
     limits = replace(
         Limits(),

@@ -9,7 +9,7 @@ from typing import Any, cast
 
 import numpy as np
 from grpc import StatusCode
-from hawthorn.strategies import Outcome
+from hawthorn.strategies import AuditError, Outcome
 from hawthorn.strategies.reputation import quarantined
 from hawthorn.strategies.rows import saved
 
@@ -126,7 +126,11 @@ class Aggregation:
         answer.judgement.quarantined.extend(sorted(quarantined(state)))
         kept = Kept(number, state, answer)
         if self.sessions.shelf is not None:
-            self.sessions.shelf.save(session.owner, session.name, session.plan, kept)
+            try:
+                self.sessions.shelf.save(session.owner, session.name, session.plan, kept)
+            except AuditError as error:
+                words = f"the round was judged but cannot be kept, and does not count: {error}"
+                raise Refusal(StatusCode.UNAVAILABLE, words) from error
         session.kept, session.left_out = kept, frozenset()
         logger.info(
             "%s, session %s, round %d: %d updates, %d refused",

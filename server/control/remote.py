@@ -23,6 +23,11 @@ from .chunks import chunks_of
 from .plan import DTYPES
 
 SECONDS = 30.0  # that an answer may take
+OPTIONS = [
+    ("grpc.max_receive_message_length", 32 << 20),
+    ("grpc.keepalive_time_ms", 30_000),  # a server that is gone is noticed while nothing is said
+    ("grpc.keepalive_timeout_ms", 20_000),
+]
 
 
 @contextmanager
@@ -36,7 +41,7 @@ def channel(server: str, certificates: Path | str, name: str) -> Generator[grpc.
     except OSError as error:
         raise SettingError(f"cannot read {error.filename}: {error.strerror}") from error
     credentials = grpc.ssl_channel_credentials(root, key, certificate)
-    with grpc.secure_channel(server, credentials, [("grpc.max_receive_message_length", 32 << 20)]) as opened:
+    with grpc.secure_channel(server, credentials, OPTIONS) as opened:
         yield opened
 
 
@@ -47,7 +52,7 @@ def explained(server: str = "the server") -> Generator[None]:
         yield
     except grpc.RpcError as error:
         code, details = error.code(), error.details()  # pyright: ignore[reportAttributeAccessIssue] - raised as a Call
-        if code is grpc.StatusCode.UNAVAILABLE:
+        if code is grpc.StatusCode.UNAVAILABLE and "does not count" not in str(details):
             raise ServiceError(f"cannot reach {server}, or it does not take this certificate: {details}") from error
         raise ServiceError(f"{server} refused ({code.name}): {details}") from error
 

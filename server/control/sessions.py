@@ -8,6 +8,7 @@ from collections.abc import Generator, Sequence
 from contextlib import contextmanager
 
 from grpc import StatusCode
+from hawthorn.strategies import SettingError
 from hawthorn.strategies.reputation import most_rejected, unasked
 from hawthorn.strategies.updates import Updates
 
@@ -22,9 +23,13 @@ class Session:
 
     def __init__(self, owner: str, name: str, plan: Plan, kept: Kept, limits: Limits) -> None:
         self.owner, self.name, self.plan, self.kept = owner, name, plan, kept
-        self.updates = Updates(plan.clients, plan.dimension, plan.dtype, memory=limits.memory, spool=limits.spool)
+        try:
+            self.updates = Updates(plan.clients, plan.dimension, plan.dtype, memory=limits.memory, spool=limits.spool)
+        except SettingError as error:  # the disk is full, which is not the caller's mistake
+            raise Refusal(StatusCode.RESOURCE_EXHAUSTED, str(error)) from error
         self.left_out: frozenset[str] = frozenset()
         self.touched = time.monotonic()
+        self.over = False
         self._busy = threading.Lock()
 
     @property
@@ -38,6 +43,8 @@ class Session:
         if not self._busy.acquire(blocking=False):
             raise Refusal(StatusCode.FAILED_PRECONDITION, f"session {self.name!r} is busy: a round of it is being held")
         try:
+            if self.over:  # while whoever calls was on the way here
+                raise Refusal(StatusCode.NOT_FOUND, f"session {self.name!r} was forgotten")
             yield
         finally:
             self.touched = time.monotonic()
@@ -82,14 +89,16 @@ class Sessions:
         """An open session of the owner's; raises `Refusal`."""
         with self._lock:
             session = self._open.get((owner, name))
-        if session is None:
-            raise Refusal(StatusCode.NOT_FOUND, f"no session named {name!r} is open: open it (idle ones are closed)")
-        return session
+            if session is None:
+                raise Refusal(StatusCode.NOT_FOUND, f"no session named {name!r} is open: open it (idle ones are ended)")
+            session.touched = time.monotonic()
+            return session
 
     def forget(self, owner: str, name: str) -> int:
         """The rounds that a session held, which is forgotten; raises `Refusal` while a round of it is being held."""
         session = self.of(owner, name)
         with session.held(), self._lock:
+            session.over = True
             self._open.pop((owner, name), None)
             if self.shelf is not None:
                 self.shelf.forget(owner, name)
@@ -101,6 +110,7 @@ class Sessions:
         with self._lock:
             for key, session in list(self._open.items()):
                 if session.touched < end and not session.busy:
+                    session.over = True
                     del self._open[key]
 
     def _check_room(self, owner: str, plan: Plan) -> None:

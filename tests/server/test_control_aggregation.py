@@ -11,6 +11,7 @@ import pytest
 from controlled import opening, pki, refused, served, service
 from hawthorn.server.control import hawthorn_pb2 as pb
 from hawthorn.server.control.limits import Limits
+from hawthorn.server.control.refusal import Refusal
 from hawthorn.server.control.remote import RemoteDefense, received
 from hawthorn.strategies import Defense
 from hawthorn.strategies.errors import ServiceError
@@ -368,6 +369,39 @@ def test_what_a_session_remembers_outlives_the_server(folder, tmp_path):
         one.call("Forget", pb.ForgetRequest(session="s"))
         assert not list((tmp_path / "kept").iterdir())
         assert one.call("Open", request).rounds == 0
+
+
+def test_a_round_that_cannot_be_kept_does_not_count(folder, tmp_path):
+    rows = rows_of(seed=1)
+    with (
+        served(folder, state=tmp_path / "kept") as found,
+        service(found, folder, "flare", "Aggregation") as one,
+    ):
+        one.call("Open", opening(defense="centered_clipping"))
+        (tmp_path / "kept").rmdir()
+        (tmp_path / "kept").write_text("in the way")
+        with refused("UNAVAILABLE", "does not count"):
+            held(one, whole(rows))
+        (tmp_path / "kept").unlink()
+        expected = Defense("centered_clipping")(rows, clients=names(10))
+        assert held(one, whole(rows)).aggregate.tobytes() == expected.update.tobytes()
+
+
+def test_a_disk_without_room_is_the_servers_own_matter(folder, tmp_path):
+    limits = Limits(memory=1000, spool=str(tmp_path), room=1 << 60)
+    with served(folder, limits=limits) as found, service(found, folder, "flare", "Aggregation") as one:
+        with refused("RESOURCE_EXHAUSTED", "no room for the updates"):
+            one.call("Open", opening(dimension=1 << 50, clients=4))
+        assert one.call("Open", opening()).rounds == 0
+
+
+def test_a_session_that_ended_meanwhile_is_not_found(aggregation, found):
+    aggregation.call("Open", opening())
+    session = found.sessions.of("flare", "s")
+    aggregation.call("Forget", pb.ForgetRequest(session="s"))
+    with pytest.raises(Refusal, match="was forgotten"), session.held():
+        pass
+    assert not session.busy
 
 
 def test_updates_may_lie_in_a_file(folder, tmp_path):
