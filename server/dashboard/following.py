@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import threading
-import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
@@ -14,7 +13,6 @@ from ..audit.records import ClientRecord, Contribution, Entry, Metric, OrderReco
 
 TAIL = 500  # entries that are kept for pages that were away
 CATCH_UP = 20  # rounds at once above which the clients are counted by the database
-PATIENCE = 20.0  # how many times as long as it takes passes before all is counted again
 
 
 @dataclass(frozen=True, eq=False)
@@ -51,8 +49,7 @@ class Following:
         self.audit = audit
         self.now = Snapshot(run)
         self._lock = threading.Lock()
-        self._counted_at, self._counting = 0.0, 0.0  # seconds: when all was counted, and what it took
-        self._inexact = True
+        self._ordered: dict[int, int] = {}  # the last round that was over, by the entries that tell of orders
 
     def news(self, run: Run) -> tuple[Entry, ...]:
         """The entries since the last call, after which `now` shows them; `run` is the run as it stands."""
@@ -62,53 +59,50 @@ class Following:
             found = replace(before, run=run, orders=self.audit.orders(run.id))
             if entries:
                 tail = tuple(replace(entry, detail={}) for entry in entries[-TAIL:])
-                found = replace(found, tail=(*before.tail, *tail)[-TAIL:])
-                found = self._with_rounds(found, entries)
-            elif self._inexact and self._may_count():
-                found = replace(found, clients=self._counted(run.id))
+                found = self._with_rounds(replace(found, tail=(*before.tail, *tail)[-TAIL:]), entries)
+                self._ordered |= {entry.number: entry.round for entry in entries if entry.kind == "orders"}
+                found = replace(found, clients=self._clients(before, found))
             self.now = found
             return entries
 
     def _with_rounds(self, found: Snapshot, entries: Sequence[Entry]) -> Snapshot:
-        """The snapshot with what these entries changed in rounds and clients."""
-        run = found.run.id
+        """The snapshot with the rounds, and the metrics of rounds, that these entries tell of."""
         told = [entry.round for entry in entries if entry.kind in ("round", "metrics", "initial")]
-        if told and (min(told) == 0 or not found.rounds):
-            found = replace(found, initial=self.audit.metrics(run).get(0, {}))
-        known = found.round.number if found.round else 0
-        if told:
-            first = min(max(min(told), 1), known + 1)
-            kept = tuple(one for one in found.rounds if one.number < first)
-            found = replace(found, rounds=(*kept, *self.audit.rounds(run, after=first - 1)))
+        if not told:
+            return found
+        if min(told) == 0:
+            found = replace(found, initial=self.audit.metrics(found.run.id).get(0, {}))
+        first = max(min(told), 1)
+        kept = tuple(one for one in found.rounds if one.number < first)
+        return replace(found, rounds=(*kept, *self.audit.rounds(found.run.id, after=first - 1)))
+
+    def _clients(self, before: Snapshot, found: Snapshot) -> Mapping[str, ClientRecord]:
+        """The clients after the rounds that are new, counted on from those before where that is less work."""
+        run, known = found.run.id, before.round.number if before.round else 0
         fresh = [one.number for one in found.rounds if one.number > known]
-        return replace(found, clients=self._clients(found, fresh, entries))
+        if len(fresh) > CATCH_UP:
+            clients = {client.identity: client for client in self.audit.clients(run)}
+        else:
+            clients = dict(before.clients)
+            for number in fresh:
+                for one in self.audit.contributions(run, number):
+                    clients[one.client] = counted_on(clients.get(one.client), one)
+        if fresh:
+            standings = self.audit.standings(run)
+            clients = {name: replace(client, standing=standings.get(name)) for name, client in clients.items()}
+        held = held_by(found.orders, self._ordered, found.round.number if found.round else 0)
+        return {name: replace(client, held=name in held) for name, client in clients.items()}
 
-    def _clients(self, found: Snapshot, fresh: Sequence[int], entries: Sequence[Entry]) -> Mapping[str, ClientRecord]:
-        """The clients after these fresh rounds, counted on from those before where that is less work."""
-        run = found.run.id
-        ordered = any(entry.kind == "orders" for entry in entries)
-        held = any(client.held for client in found.clients.values())  # which may have ended
-        self._inexact = self._inexact or ordered or held
-        if len(fresh) > CATCH_UP or (self._inexact and self._may_count()):
-            return self._counted(run)
-        clients = dict(found.clients)
-        for number in fresh:
-            for one in self.audit.contributions(run, number):
-                clients[one.client] = counted_on(clients.get(one.client), one)
-        standings = self.audit.standings(run) if fresh else {}
-        return {
-            name: replace(client, standing=standings.get(name)) if fresh else client for name, client in clients.items()
-        }
 
-    def _may_count(self) -> bool:
-        return time.monotonic() - self._counted_at >= PATIENCE * self._counting
-
-    def _counted(self, run: int) -> Mapping[str, ClientRecord]:
-        start = time.monotonic()
-        clients = {client.identity: client for client in self.audit.clients(run)}
-        self._counted_at = time.monotonic()
-        self._counting, self._inexact = self._counted_at - start, False
-        return clients
+def held_by(orders: Sequence[OrderRecord], ordered: Mapping[int, int], over: int) -> set[str]:
+    """Whom an operator's orders keep in quarantine after the round `over`, where `ordered` tells when they came."""
+    held: set[str] = set()
+    for order in orders:
+        if order.result != "" or order.kind not in ("quarantine", "release"):
+            continue
+        lasts = order.rounds is None or over < ordered.get(order.entry or 0, 0) + order.rounds
+        (held.add if order.kind == "quarantine" and lasts else held.discard)(order.client)
+    return held
 
 
 def counted_on(client: ClientRecord | None, one: Contribution) -> ClientRecord:

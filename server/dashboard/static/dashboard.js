@@ -8,7 +8,7 @@ import { openClient, refreshClient } from "./client.js";
 import { confirmed, notice } from "./dialogs.js";
 
 const SECONDS = "\u0000seconds";
-const PAGE = 25;
+const PAGE = matchMedia("(max-width: 46rem)").matches ? 10 : 25;
 const FEW = 40; // verdicts that are shown before somebody asks for all
 
 const state = { me: null, run: null, told: null, round: null, last: 200, metric: null, rounds: null, entry: -1, offset: 0, all: false };
@@ -312,7 +312,7 @@ function clientRow(client, strongest, operates) {
     { "data-client": client.identity },
     el("td", {}, clientButton(client), client.name ? el("span", { class: "sub", title: safe(client.identity) }, shortened(client.identity)) : null),
     el("td", { "data-label": "Standing" }, el("span", {}, pill(...STANDING[client.standing]), client.told ? el("span", { class: "sub" }, safe(client.told)) : null)),
-    el("td", { "data-label": "Evidence" }, el("span", {}, el("span", { class: "meter", "aria-hidden": "true" }, sized(el("i"), `${Math.min(100, (100 * evidence) / strongest)}%`)), number(evidence, 2))),
+    el("td", { "data-label": "Evidence", class: "figure" }, el("span", {}, el("span", { class: "meter", "aria-hidden": "true" }, sized(el("i"), `${Math.min(100, (100 * evidence) / strongest)}%`)), number(evidence, 2))),
     el("td", { "data-label": "Rounds", class: "number" }, number(client.rounds)),
     el("td", { "data-label": "Replies" }, el("span", {}, el("span", { class: "share", "aria-hidden": "true" }, share("accepted"), share("rejected"), share("refused")), el("span", { class: "sub" }, words(client)))),
     el("td", { "data-label": client.last_reason ? "Last reason" : null }, client.last_reason ? el("span", { class: "reason more", title: safe(client.last_reason) }, safe(client.last_reason)) : ""),
