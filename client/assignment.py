@@ -96,6 +96,12 @@ class Assignment:
             root_examples=read(run, "root-examples", 0),
         )
 
+    @classmethod
+    def honest(cls, task: Task, client: int, clients: int, partition: str, seed: int) -> Assignment:
+        """The part of one client in a federation in which nobody is hostile and all else is as usual."""
+        training, decay = schedule({})
+        return cls(client, clients, (), Recipe(), task, partition, seed, training, decay, 0.0)
+
     @property
     def examples(self) -> tuple[Examples, Examples]:
         """The client's own examples: nine tenths to train on, and one tenth to judge the model by.

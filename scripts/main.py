@@ -26,6 +26,7 @@ from . import (
     rewind,
     rules,
     simulate,
+    vet,
 )
 
 app = typer.Typer(
@@ -42,6 +43,7 @@ app.command()(certify.certify)
 app.command()(calibrate.calibrate)
 app.command()(inspect.inspect)
 app.command()(benchmark.benchmark)
+app.command()(vet.vet)
 app.add_typer(audit.app, name="audit")
 app.command()(rewind.rewind)
 app.command()(control.control)

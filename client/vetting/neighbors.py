@@ -5,6 +5,7 @@ Copies count once: whoever repeats a wrong example would otherwise give it neigh
 
 from __future__ import annotations
 
+import functools
 from dataclasses import dataclass
 from typing import Any, cast
 
@@ -23,6 +24,7 @@ SPARE = 3  # times as many neighbors are found as have a vote, since some lose t
 PLANTED = 0.05  # share of the labels that are made wrong at a time to see whether that would be noticed
 TRIALS, ENOUGH = 20, 200  # at most, and wrong labels that say enough
 THRESHOLDS = (0.9, 0.8, 0.7, 0.6, 0.5)
+EVEN = 1e-9  # shares of votes are sums of fractions
 NEAR = 0.05  # of the usual distance to the nearest neighbor: closer examples are near duplicates
 
 
@@ -54,13 +56,13 @@ class Neighborhood:
         distances[:, 0] = _lengths(rows[near[:, 0]] - rows)  # the search has no digits left where examples are close
         return cls(rows, which, near.astype(np.int64), distances)
 
-    @property
+    @functools.cached_property
     def usual(self) -> float:
         """The median distance to the nearest neighbor; 0 where nobody has one."""
         return float(np.median(self.distances[:, 0])) if self.distances.size else 0.0
 
 
-def _lengths(rows: npt.NDArray[np.float32]) -> Floats:
+def _lengths(rows: npt.NDArray[Any]) -> Floats:
     return np.sqrt(np.einsum("ij,ij->i", rows, rows, dtype=np.float64))
 
 
@@ -81,10 +83,11 @@ def labels(
     if threshold is None:
         told = f"neighbors say too little of labels here: of wrong ones {noticed:.0%} would be found"
         return Check("labels", len(data), None, told), []
-    for _ in range(2):
-        margins, others = _margins(data.y, hood, neighbors, voting, data.classes)
-        doubted = margins >= threshold - 1e-9
-        voting[hood.which[doubted]] = False
+    margins, _ = _margins(data.y, hood, neighbors, voting, data.classes)
+    voting[hood.which[margins >= threshold - EVEN]] = False
+    margins, others = _margins(data.y, hood, neighbors, voting, data.classes)
+    doubted = np.flatnonzero(margins >= threshold - EVEN)
+    voting[hood.which[doubted]] = False
     _, found_of_wrong = _threshold(data, hood, neighbors, voting, power, rng, (threshold,))
     findings = [
         Finding(
@@ -95,7 +98,7 @@ def labels(
             "its nearest neighbors have another label",
             suggested=int(others[i]),
         )
-        for i in np.flatnonzero(doubted)
+        for i in doubted
     ]
     return Check("labels", len(data), threshold, f"of wrong labels {found_of_wrong:.0%} would be found"), findings
 
@@ -144,7 +147,7 @@ def _threshold(
         if sum(map(len, margins)) >= ENOUGH:
             break
     found = np.concatenate(margins)
-    shares = [float(np.mean(found >= candidate - 1e-9)) if len(found) else 0.0 for candidate in candidates]
+    shares = [float(np.mean(found >= candidate - EVEN)) if len(found) else 0.0 for candidate in candidates]
     enough = [pair for pair in zip(candidates, shares, strict=True) if pair[1] >= power]
     return enough[0] if enough else (None, shares[-1])
 

@@ -108,6 +108,9 @@ class Report:
     def lines(self, names: Sequence[str] = (), most: int = SHOWN) -> list[str]:
         """The report as people read it; `names` are those of the classes, and `most` the findings told per check."""
         told = [f"{self.examples} examples, data set {self.digest[:16]}"]
+        looked = min((check.examples for check in self.checks), default=self.examples)
+        if looked < self.examples:
+            told.append(f"{looked} of them were looked at: vetting takes the option most={self.examples} for all")
         for check in self.checks:
             found = sorted((one for one in self.findings if one.check == check.name), key=lambda one: -one.score)
             note = f" ({check.note})" if check.note else ""

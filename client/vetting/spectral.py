@@ -12,7 +12,6 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 import torch
-from scipy.linalg import cholesky, solve_triangular
 from torch import nn
 
 from ..tasks.examples import Examples
@@ -89,7 +88,8 @@ def hashed(columns: Floats, most: int = COLUMNS) -> Floats:
     if width <= most:
         return columns
     rng = np.random.default_rng(0)
-    bucket, sign = rng.integers(most, size=width), rng.choice([-1.0, 1.0], size=width)
+    bucket = np.asarray(rng.integers(most, size=width), dtype=np.int64)
+    sign = rng.choice([-1.0, 1.0], size=width)
     order = np.argsort(bucket, kind="stable")
     starts = np.searchsorted(bucket[order], np.arange(most))
     filled = np.unique(starts[starts < width])
@@ -121,10 +121,10 @@ def _signature(rows: Floats, spread: Floats) -> Floats:
     average = float(np.trace(spread)) / len(spread)
     if average <= 0:
         return np.zeros(len(rows))
-    lower = cholesky((1 - SHRINKAGE) * spread + (SHRINKAGE * average + PRECISION) * np.eye(len(spread)), lower=True)
-    whitened = solve_triangular(lower, (rows - np.median(rows, axis=0)).T, lower=True)
+    lower = np.linalg.cholesky((1 - SHRINKAGE) * spread + (SHRINKAGE * average + PRECISION) * np.eye(len(spread)))
+    whitened = np.linalg.solve(lower, (rows - np.median(rows, axis=0)).T).astype(np.float64)
     direction = np.linalg.eigh(whitened @ whitened.T)[1][:, -1]
-    along = direction @ whitened
-    along -= np.median(along)
+    along: Floats = direction @ whitened
+    along = along - np.median(along)
     deviation = 1.4826 * float(np.median(np.abs(along)))
     return along / max(deviation, 0.05 * float(along.std()), PRECISION)
