@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import base64
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any, cast
 
 import numpy as np
@@ -38,11 +39,12 @@ def averaged(
         kept = [k for k, name in enumerate(before) if name in place]
         new = [place[before[k]] for k in kept]
         for whole, name in ((sums, "sums"), (weights, "weights")):
-            whole[np.ix_(*[new] * now.ndim)] = np.asarray(memory[name])[np.ix_(*[kept] * now.ndim)]
+            earlier = _unpacked(memory[name], len(before), now.ndim)
+            whole[np.ix_(*[new] * now.ndim)] = earlier[np.ix_(*[kept] * now.ndim)]
     present = np.ix_(*[[place[name] for name in clients]] * now.ndim)
     sums[present] = DECAY * sums[present] + weight * now
     weights[present] = DECAY * weights[present] + weight
-    after = {"clients": names, "sums": sums.tolist(), "weights": weights.tolist()}
+    after = {"clients": names, "dimensions": now.ndim, "sums": _packed(sums), "weights": _packed(weights)}
     return sums[present] / weights[present], after
 
 
@@ -53,13 +55,77 @@ def without(memory: Any, clients: Sequence[str]) -> Any:
     >>> averaged(np.array([2.0, 7.0]), 1.0, ("a", "b"), without(memory, ["b"]))[0].round(2).tolist()
     [1.51, 7.0]
     """
-    if not isinstance(memory, Mapping) or set(cast("Mapping[str, Any]", memory)) != {"clients", "sums", "weights"}:
-        return cast("Any", memory)
-    names: list[str] = list(cast("Mapping[str, Any]", memory)["clients"])
+    if not _is_averaged(memory):
+        return memory
+    names, ndim = list(memory["clients"]), _dimensions(memory)
     gone = np.array([name in clients for name in names], bool)
-    after = {name: np.array(memory[name], dtype=np.float64) for name in ("sums", "weights")}
+    after = {name: _unpacked(memory[name], len(names), ndim) for name in ("sums", "weights")}
     for values in after.values():
         values[gone] = 0.0
         if values.ndim == 2:
             values[:, gone] = 0.0
-    return {"clients": names, **{name: values.tolist() for name, values in after.items()}}
+    return {"clients": names, "dimensions": ndim, **{name: _packed(values) for name, values in after.items()}}
+
+
+def dropped(memory: Any, clients: Collection[str]) -> Any:
+    """A memory that `averaged` made, in which there is no place for these clients; any other memory as it is.
+
+    >>> _, memory = averaged(np.array([1.0, 5.0]), 1.0, ("a", "b"), None)
+    >>> dropped(memory, {"a"})["clients"]
+    ['b']
+    """
+    if not _is_averaged(memory):
+        return memory
+    before, ndim = memory["clients"], _dimensions(memory)
+    kept = [place for place, name in enumerate(before) if name not in clients]
+    after: dict[str, Any] = {"clients": [before[place] for place in kept], "dimensions": ndim}
+    for name in ("sums", "weights"):
+        after[name] = _packed(_unpacked(memory[name], len(before), ndim)[np.ix_(*[kept] * ndim)])
+    return after
+
+
+def _is_averaged(memory: Any) -> bool:
+    parts = {"clients", "dimensions", "sums", "weights"}
+    return isinstance(memory, Mapping) and set(cast("Mapping[str, Any]", memory)) | {"dimensions"} == parts
+
+
+def _dimensions(memory: Mapping[str, Any]) -> int:
+    """1 where the memory is of clients, 2 where it is of pairs; earlier versions wrote lists, and did not say."""
+    return int(memory["dimensions"]) if "dimensions" in memory else np.ndim(memory["sums"])
+
+
+def _packed(values: Floats) -> str:
+    """The numbers as text, to the last bit: the pairs of clients that never met take no room then."""
+    half = (
+        values[np.triu_indices(len(values))]
+        if values.ndim == 2 and np.array_equal(values, values.T)
+        else values.ravel()
+    )
+    numbers = np.ascontiguousarray(half, "<f8")
+    places = np.flatnonzero(numbers.view("<u8"))
+    if 2 * len(places) >= len(numbers):
+        return _text(numbers)
+    return f"{len(numbers)} {_text(places.astype('<u4'))} {_text(numbers[places])}"
+
+
+def _text(numbers: NDArray[Any]) -> str:
+    return base64.b64encode(numbers.tobytes()).decode()
+
+
+def _unpacked(packed: Any, n: int, ndim: int) -> Floats:
+    """The numbers `(n,)` or `(n, n)` that were packed, which can be written to."""
+    if not isinstance(packed, str):
+        return np.array(packed, np.float64)
+    *sparse, values = packed.split(" ")
+    numbers = np.frombuffer(base64.b64decode(values), "<f8").astype(np.float64)
+    if sparse:
+        length, places = int(sparse[0]), np.frombuffer(base64.b64decode(sparse[1]), "<u4")
+        filled = np.zeros(length)
+        filled[places] = numbers
+        numbers = filled
+    if ndim == 1 or len(numbers) == n * n:
+        return numbers.reshape((n,) * ndim)
+    whole, upper = np.zeros((n, n)), np.triu_indices(n)
+    whole[upper] = numbers
+    whole.T[upper] = numbers
+    return whole
