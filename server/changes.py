@@ -48,14 +48,15 @@ FADING = 0.01  # standard deviations by which a best that was is lowered every r
 class Figure:
     """What a candidate is worth in one respect: `goodness` `(k,)`, larger being better, of one thing or of k classes.
 
-    `noise` `(k,)` is the standard error that chance alone gives it. With `slow` a slow decline counts too, and of what
-    was gained since the first round a share of `collapse` may be lost at once at most, however noisy rounds are.
+    `noise` `(k,)` is the standard error that chance alone gives it. A slow decline counts in units of `slow` times the
+    standard deviation; 0 for none. Of what was gained since the first round a share of `collapse` may be lost at once
+    at most, however noisy rounds are.
     """
 
     name: str
     goodness: Floats
     noise: Floats
-    slow: bool = False
+    slow: float = 0.0
     collapse: float = 1.0
 
     @property
@@ -119,7 +120,7 @@ def followed(figure: Figure, series: Series | None) -> Series:
     best, total = series["best"], series["sum"]
     if best is not None:
         total = _declined(figure, series, np.array(best)).tolist()
-        best = np.array(best) - FADING * _scale(series)
+        best = np.array(best) - FADING * figure.slow * _scale(series)
     if len(values) >= SETTLED:
         lasting = np.median(values, axis=0)
         best = lasting if best is None else np.maximum(best, lasting)
@@ -163,7 +164,7 @@ def _sudden(figure: Figure, series: Series, rate: float, tolerance: float) -> tu
 
 def _declined(figure: Figure, series: Series, best: Floats) -> Floats:
     """The cumulative sum `(k,)` after this figure."""
-    below = np.minimum((best - figure.goodness) / _scale(series), MOST)
+    below = np.minimum((best - figure.goodness) / (max(figure.slow, LEAST) * _scale(series)), MOST)
     return np.maximum(np.array(series["sum"]) + below - SLACK, 0)
 
 

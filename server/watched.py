@@ -18,7 +18,8 @@ CLIENTS = "clients' "  # what the names of figures that clients report begin wit
 
 LOSS_NOISE = 0.05  # the standard error of a loss's logarithm: a twentieth of the loss
 LEAST_LOSS = 1e-3  # below it losses tell nothing apart
-DENSITY_NOISE = 0.02  # of a density, which is exact: how far training alone moves it in a round
+DENSITY_NOISE = 0.01  # of a density, which is exact: how far training alone moves it in a round
+DENSITY_GROWTH = 10.0  # times that noise by which it may grow in the long run: models fill up as they learn
 MEDIAN_NOISE = 1.2533  # the standard error of a median, in that of a mean
 
 
@@ -95,14 +96,14 @@ def figures(metrics: MetricRecord, *, overall: str, examples: int, collapse: flo
     name = overall if overall in metrics else LOSS
     values = kind(name).goodness(_numbers(metrics, name)[:1])
     if len(values):
-        found.append(Figure(name, values, _noise(name, values, [total]), slow=True, collapse=collapse))
+        found.append(Figure(name, values, _noise(name, values, [total]), slow=1.0, collapse=collapse))
     recalls = np.array(_numbers(metrics, RECALLS))
     if len(recalls) and len(counts) == len(recalls):
         # a class without examples has no recall to lose
         found.append(Figure(RECALLS, np.where(np.array(counts) > 0, recalls, 0), _noise(RECALLS, recalls, counts)))
     density = kind(DENSITY).goodness(_numbers(metrics, DENSITY)[:1])
     if len(density):
-        found.append(Figure(DENSITY, density, np.array([DENSITY_NOISE])))
+        found.append(Figure(DENSITY, density, np.array([DENSITY_NOISE]), slow=DENSITY_GROWTH))
     return found
 
 
@@ -122,7 +123,7 @@ def reported(reports: Mapping[str, MetricRecord], *, least: int, collapse: float
             middle = np.median(goodness)
             spread = CONSISTENT * np.median(np.abs(goodness - middle))
             noise = np.array([MEDIAN_NOISE * spread / math.sqrt(len(values))])
-            return [Figure(CLIENTS + name, np.array([middle]), noise, slow=True, collapse=collapse)]
+            return [Figure(CLIENTS + name, np.array([middle]), noise, slow=1.0, collapse=collapse)]
     return []
 
 

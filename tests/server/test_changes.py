@@ -83,11 +83,11 @@ def test_a_slow_decline_is_found_though_no_step_of_it_is_a_fall():
     before = series(quiet(25))
     for step in range(60):
         value = 0.9 - 0.003 * step
-        told = found(value, before, slow=True)
+        told = found(value, before, slow=1.0)
         if told is not None:
             break
         assert found(value, before) is None
-        before = followed(figure(value, slow=True), before)
+        before = followed(figure(value, slow=1.0), before)
     assert told.slow
     assert 0.82 < told.found < 0.89  # a tenth of the way down at most
     assert told.usual == pytest.approx(0.9, abs=0.01)
@@ -95,8 +95,8 @@ def test_a_slow_decline_is_found_though_no_step_of_it_is_a_fall():
 
 def test_one_bad_round_that_was_taken_is_no_decline():
     before = followed(figure(0.82), series(quiet(25)))
-    assert found(0.9, before, slow=True) is None
-    assert found(0.89, followed(figure(0.9), before), slow=True) is None
+    assert found(0.9, before, slow=1.0) is None
+    assert found(0.89, followed(figure(0.9), before), slow=1.0) is None
 
 
 def test_what_is_remembered_is_plain_and_bounded():
@@ -116,9 +116,9 @@ def test_a_quiet_series_is_thought_to_fall_as_seldom_as_stated():
     for seed in range(40):
         before = None
         for value in quiet(150, seed=seed):
-            told = found(value, before, rate=0.01, tolerance=0.0, slow=True)
+            told = found(value, before, rate=0.01, tolerance=0.0, slow=1.0)
             rounds, alarms = rounds + 1, alarms + (told is not None)
-            before = before if told else followed(figure(value, slow=True), before)
+            before = before if told else followed(figure(value, slow=1.0), before)
     # a step and a decline are tested for, at 0.01 each; what is known of the noise counts beside what rounds show of it
     assert 0 < alarms / rounds < 0.02
 
