@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import math
+import os
 import subprocess
 import sys
 import tempfile
@@ -52,7 +54,10 @@ def _size(n: int, d: int, certificates: Path) -> dict[str, Any]:
     rows = np.random.default_rng(0).standard_normal((n, d), dtype=np.float32)
     names = [str(place) for place in range(n)]
     defense = Defense(DEFENSE)
+    defense(rows, clients=names)  # loads what is compiled
+    cpu = time.process_time()
     here = [_seconds(lambda: defense(rows, clients=names)) for _ in range(ROUNDS)]
+    cpu = (time.process_time() - cpu) / ROUNDS
     once = [_seconds(lambda: rows.sum(axis=1)) for _ in range(ROUNDS)]
     with (
         served(certificates) as (process, address),
@@ -60,7 +65,9 @@ def _size(n: int, d: int, certificates: Path) -> dict[str, Any]:
     ):
         before = memory(process.pid, "VmRSS")
         remote = RemoteDefense(opened, "s", defense=DEFENSE, dimension=d, numbers=pb.FLOAT32, clients=n)
+        spent, own = processor_seconds(process.pid), time.process_time()
         there = [_seconds(lambda: remote.round(zip(names, rows, strict=True))) for _ in range(ROUNDS)]
+        own, spent = time.process_time() - own, processor_seconds(process.pid) - spent
         again = [_seconds(lambda: _repeated(remote)) for _ in range(ROUNDS)]
         after = memory(process.pid, "VmHWM")
     return {
@@ -71,6 +78,9 @@ def _size(n: int, d: int, certificates: Path) -> dict[str, Any]:
         "defense": min(here),
         "round": min(there),
         "answer": min(again),
+        "caller_cpu": own / ROUNDS,
+        "server_cpu": spent / ROUNDS,
+        "defense_cpu": cpu,
         "memory_before": before,
         "memory_peak": after,
     }
@@ -115,6 +125,15 @@ def memory(process: int, which: str) -> int | None:
     return next((int(line.split()[1]) * 1024 for line in lines if line.startswith(which)), None)
 
 
+def processor_seconds(process: int) -> float:
+    """The seconds that processors have worked for a process; NaN where the system does not tell."""
+    try:
+        told = Path(f"/proc/{process}/stat").read_text(encoding="ascii").rpartition(")")[2].split()
+    except OSError:
+        return math.nan
+    return (int(told[11]) + int(told[12])) / os.sysconf("SC_CLK_TCK")
+
+
 def show(found: dict[str, Any], console: Console) -> None:
     """One line per size."""
     table = Table(box=SIMPLE_HEAD, pad_edge=False)
@@ -126,6 +145,7 @@ def show(found: dict[str, Any], console: Console) -> None:
         "MB/s",
         "defense here s",
         "answer s",
+        "CPU s caller, server, defense here",
         "read once s",
         "server MB",
     ):
@@ -140,12 +160,14 @@ def show(found: dict[str, Any], console: Console) -> None:
             f"{size['bytes'] / size['round'] / 1e6:.0f}",
             f"{size['defense']:.2f}",
             f"{size['answer']:.3f}",
+            " ".join(f"{size[name]:.2f}" for name in ("caller_cpu", "server_cpu", "defense_cpu")),
             f"{size['read_once']:.3f}",
             "" if peak is None else f"{before / 1e6:.0f} to {peak / 1e6:.0f}",
         )
     console.print(table)
     console.print(
         f"Best of {ROUNDS} rounds of {DEFENSE} over TLS, server and caller on this machine: the updates there, the "
-        "defense, verdicts and aggregate back. answer: the way back alone. server: its memory before and at most.",
+        "defense, verdicts and aggregate back. answer: the way back alone. CPU: seconds that processors worked in a "
+        "round. server: its memory before and at most.",
         style="dim",
     )
