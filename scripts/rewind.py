@@ -35,10 +35,11 @@ def rewind(
     method: Annotated[
         str,
         typer.Option(
-            metavar="replay|fit",
-            help="replay: the others' updates again. fit: then as near to the old model as these can come.",
+            metavar="fit|replay",
+            help="replay: the others' updates again. fit: then as near to the old model as these can come; the default "
+            "where the wrapped strategy allows it.",
         ),
-    ] = "replay",
+    ] = "",
     recovery: Annotated[
         int, typer.Option(min=0, metavar="N", help="Rounds of training after it, of a simulation in one process.")
     ] = 0,
@@ -60,9 +61,8 @@ def rewind(
     from pathlib import Path
 
     from hawthorn.server.audit import Audit
-    from hawthorn.server.kinds import tolerated as count_or_share
     from hawthorn.server.rewinding import client_named, named, plan
-    from hawthorn.server.rewinding.rebuilding import check_method
+    from hawthorn.server.rewinding.rebuilding import check_method, usual_method
 
     from .output import check_targets, write_json
     from .recovery import check_recovery
@@ -71,7 +71,8 @@ def rewind(
     with Audit.open(audit, create=False) as opened:
         found = chosen(opened, run)
         clients = list(dict.fromkeys(client_named(opened, found, text) for text in without))
-        planned = plan(opened, found, clients, first=first, tolerated=count_or_share(tolerated) if tolerated else None)
+        planned = plan(opened, found, clients, first=first, tolerated=borne(tolerated))
+        method = method or usual_method(planned)
         check_method(planned, method)
         if recovery:
             check_recovery(opened, planned)
@@ -86,6 +87,17 @@ def rewind(
         write_json(plain(document), json_file)
     if json_file != "-":
         show(document)
+
+
+def borne(text: str) -> int | float | None:
+    """The count or the share that is written, None where nothing is; raises `SettingError`."""
+    from hawthorn.server.kinds import tolerated
+    from hawthorn.strategies import SettingError
+
+    try:
+        return tolerated(text) if text else None
+    except ValueError:
+        raise SettingError(f"--tolerated must be a count, or a share such as 0.2, got {text!r}") from None
 
 
 def chosen(audit: Audit, number: int) -> Run:

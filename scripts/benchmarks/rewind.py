@@ -40,7 +40,7 @@ RECOVERY = 5  # rounds
 LAST = 20  # rounds whose updates are kept where not all are
 SCRATCH = (1, 2, 3, 5, 10, 20, 30, 40)  # rounds of training from the beginning that are looked at
 SETTINGS: Mapping[str, Any] = {
-    "task": "mnist(network='mlp')",
+    "task": "mnist(network='mlp', train=10000)",
     "attack": "backdoor(target=0)",
     "hostile": 1,
     "tolerated": "1",

@@ -126,9 +126,14 @@ def check_method(plan: Plan, method: str) -> None:
     """Raise `SettingError` for a method that there is not, or that does not go with the strategy that was wrapped."""
     if method not in METHODS:
         raise SettingError(f"no method named {method!r}; {nearest(method, METHODS)}")
-    inner = str(plan.settings["inner"]).partition("(")[0].strip()
-    if method == "fit" and inner not in LINEAR:
-        raise SettingError(f"method=fit needs moves that are sums of updates, which inner={inner} does not make")
+    if method == "fit" and usual_method(plan) != "fit":
+        inner = plan.settings["inner"]
+        raise SettingError(f"a fit needs moves that are sums of updates, which inner={inner} does not make")
+
+
+def usual_method(plan: Plan) -> str:
+    """The method for a run: a fit where the strategy that was wrapped allows it."""
+    return "fit" if str(plan.settings["inner"]).partition("(")[0].strip() in LINEAR else "replay"
 
 
 def _strategy(

@@ -2,10 +2,13 @@
 
 import numpy as np
 import pytest
+from flwr.app import Array, ArrayRecord, Message, MetricRecord, RecordDict
+from hawthorn.scripts.in_process import InProcessGrid
 from hawthorn.server.app import holdout
 from hawthorn.server.audit import Audit
 from hawthorn.server.audit.replaying import replays
 from hawthorn.server.rewinding import client_named, lineage, named, plan, rebuilt
+from hawthorn.server.rewinding.fitting import RIDGE
 from hawthorn.server.rewinding.rebuilding import row_of
 from hawthorn.strategies import AuditError, SettingError
 from rewound_runs import ROUNDS, attacker, held_run, settings
@@ -65,16 +68,63 @@ def test_the_new_run_has_verdicts_of_the_others_and_a_chain_of_its_own(poisoned)
         assert all(one.equal for one in replays(audit, run, models=False))
 
 
-def test_with_nobody_left_out_the_model_is_the_same(tmp_path):
-    """What is left out never took part after round 3: everything from there on is held again as it was."""
-    of = settings(defense="centered_clipping; momentum=0.5", inner="fedadam(eta=0.01)", rounds=6)
+@pytest.mark.parametrize("inner", ["fedavgm", "fedadam(eta=0.01)"])
+def test_where_updates_do_not_depend_on_the_model_it_is_as_if_the_client_had_never_been_there(tmp_path, inner):
+    """Memory of every kind included: the clients' momentum, the last answer, the server's optimizer."""
+    of = settings(clients=8, rounds=5, inner=inner, defense="centered_clipping; momentum=0.5; policy=none", holdout="")
+    with_all, without = tmp_path / "all.db", tmp_path / "without.db"
+    held_run(with_all, of, grid=InProcessGrid(stubborn, 8))
+    held_run(without, of, grid=InProcessGrid(stubborn, 8), held=["101"])
+    found, expected = rewound(with_all, ["101"]), kept(without, 1, 5)
+    assert found.apart > 0.001 * found.length_before
+    np.testing.assert_allclose(row_of(found.commit), expected, atol=1e-5)
+
+
+def test_verdicts_that_change_are_told(tmp_path):
+    """Of two liars one is rejected in a round, as no more than that are borne; without it, the other one is."""
     path = tmp_path / "audit.db"
-    held_run(path, of, every=1)
-    found = rewound(path, [attacker(of)], first=6)
-    again = rewound(path, [attacker(of)], first=6, tolerated=1)
-    assert (found.rounds, found.commit.round) == (1, 6)
-    np.testing.assert_array_equal(row_of(found.commit), row_of(again.commit))
-    assert found.apart > 0
+    of = settings(clients=8, rounds=3, defense="mean; policy=alarm", holdout="")
+    held_run(path, of, grid=InProcessGrid(two_liars, 8))
+    with Audit.open(path, create=False) as audit:
+        before = {(one.round, one.client): one.verdict.accepted for one in audit.contributions(1)}
+    assert all(before[number, "101"] or before[number, "102"] for number in (1, 2, 3))
+    found = rewound(path, ["101"])
+    with Audit.open(path, create=False) as audit:
+        after = {(one.round, one.client): one.verdict.accepted for one in audit.contributions(found.run)}
+    changed = {key for key, accepted in after.items() if before[key] != accepted}
+    assert any(client == "102" for _, client in changed)
+    assert {(one.round, one.client) for one in found.changes} == changed
+    assert all(one.accepted == before[one.round, one.client] and one.now != one.accepted for one in found.changes)
+
+
+def two_liars(message, context):
+    """Clients of whom the first two send the opposite of what the others do, and more of it."""
+    return stubborn(message, context, liars=(0, 1), lie=-0.3)
+
+
+def stubborn(message, context, liars=(0,), lie=-0.03):
+    """A client that moves every model by the same in a round; the first one farther, and elsewhere."""
+    place, number = context.node_config["partition-id"], message.content["config"]["server-round"]
+    rng = np.random.default_rng([place, number])
+    arrays = {}
+    for name, array in message.content["arrays"].items():
+        step = rng.normal(lie if place in liars else 0.02, 0.01, array.shape)
+        arrays[name] = Array((array.numpy() + step).astype(np.float32))
+    content = {"arrays": ArrayRecord(arrays), "metrics": MetricRecord({"num-examples": 10})}
+    return Message(RecordDict(content), reply_to=message)
+
+
+def test_a_client_that_was_always_rejected_leaves_nothing_to_take_back(tmp_path):
+    path = tmp_path / "audit.db"
+    of = settings(attack="sign_flip(scale=20)", defense="mean; policy=alarm", holdout="", rounds=4)
+    held_run(path, of)
+    who = attacker(of)
+    with Audit.open(path, create=False) as audit:
+        assert not any(one.verdict.accepted for one in audit.contributions(1, client=who))
+    found = rewound(path, [who])
+    assert found.apart < 1e-5 * found.length_before
+    assert found.cosine > 0.999999
+    assert found.changes == ()
 
 
 def test_a_backdoor_is_gone(poisoned):
@@ -86,6 +136,49 @@ def test_a_backdoor_is_gone(poisoned):
     assert found.after["accuracy"] > found.before["accuracy"] - 0.02
     assert found.fit is not None
     assert (found.fit.rows, found.fit.rounds) == (5 * ROUNDS, 1)
+    with Audit.open(poisoned, create=False) as audit:
+        assert audit.rounds(found.run)[-1].number == found.commit.round == ROUNDS + 1
+        assert audit.verify(found.run) == ()
+
+
+def test_a_fit_is_the_ridge_regression_on_the_updates(poisoned):
+    who = attacker(settings())
+    found = rewound(poisoned, [who], method="fit")
+    replayed, final = kept(poisoned, found.run, ROUNDS), kept(poisoned, 1, ROUNDS)
+    with Audit.open(poisoned, create=False) as audit:
+        rows = np.concatenate(
+            [
+                [row for row, client in zip(one.rows, one.clients, strict=True) if client != who]
+                for one in (audit.updates(1, number) for number in range(1, ROUNDS + 1))
+            ]
+        ).astype(np.float64)
+    dear = RIDGE * np.median((rows**2).sum(axis=1))
+    # the same by least squares on a taller matrix
+    tall = np.vstack([rows.T, np.sqrt(dear) * np.eye(len(rows))])
+    weights = np.linalg.lstsq(tall, np.concatenate([final - replayed, np.zeros(len(rows))]), rcond=None)[0]
+    np.testing.assert_allclose(row_of(found.commit), replayed + weights @ rows, atol=1e-6)
+
+
+def test_a_fit_adds_up_rounds_where_there_are_many_updates_and_few_columns(poisoned, monkeypatch):
+    monkeypatch.setattr("hawthorn.server.rewinding.fitting.MOST", 12)
+    found = rewound(poisoned, [attacker(settings())], method="fit")
+    assert found.fit is not None
+    assert (found.fit.rounds, found.fit.rows) == (4, 10)
+    assert 0 < found.fit.explained < 1
+    monkeypatch.setattr("hawthorn.server.rewinding.fitting.MOST", 4)
+    with pytest.raises(SettingError, match=r"at most 4 clients with each other, got 5: write --method replay"):
+        rewound(poisoned, [attacker(settings())], method="fit")
+    monkeypatch.setattr("hawthorn.server.rewinding.fitting.MOST", 5000)
+    monkeypatch.setattr("hawthorn.server.rewinding.fitting.ROOM", 0)  # everything lies in a file
+    assert rewound(poisoned, [attacker(settings())], method="fit").fit.rows == 5 * ROUNDS
+
+
+def test_a_fit_needs_moves_that_are_sums_of_updates(tmp_path):
+    path = tmp_path / "audit.db"
+    of = settings(inner="fedadam", rounds=1, holdout="")
+    held_run(path, of)
+    with pytest.raises(SettingError, match="inner=fedadam does not make"):
+        rewound(path, [attacker(of)], method="fit")
 
 
 def test_a_rewind_from_a_round_begins_at_the_newest_checkpoint_before_it(tmp_path):
