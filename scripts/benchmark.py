@@ -25,13 +25,14 @@ class Subject(StrEnum):
     training = "training"
     aggregation = "aggregation"
     rewind = "rewind"
+    guard = "guard"
 
 
 SUBJECTS = (
     "speed: every rule and pipeline, in reads of the updates. rounds: from Flower replies to the new model. "
     "start: the first use, compiled and cached. training: a round of simulated clients. "
     "replies: bad replies before every strategy. aggregation: a round through the gRPC service. "
-    "rewind: a backdoor found late, and what takes it out."
+    "rewind: a backdoor found late, and what takes it out. guard: models rolled back in peace and under attack."
 )
 
 

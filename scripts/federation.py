@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
@@ -18,13 +18,17 @@ from hawthorn.client.assignment import parts, stream
 from hawthorn.client.attacks import Knowledge, Recipe, hostile_clients, wanted
 from hawthorn.client.forest import refuse_other_attacks
 from hawthorn.client.metrics import judged, predictions
+from hawthorn.client.provider import holdout
 from hawthorn.client.root import Root
 from hawthorn.client.tasks import Task, find_task
 from hawthorn.client.tasks.examples import Floats, Labels
 from hawthorn.client.training import activation_density, arrays_of, load_arrays, logits
 from hawthorn.server.audit import RunAudit
+from hawthorn.server.checks import checks
+from hawthorn.server.holdout import HoldoutGuard
 from hawthorn.server.settings import Settings
 from hawthorn.strategies import Defense, RobustStrategy, RoundRecord, SettingError
+from hawthorn.strategies.flower import Guard, Ruling
 
 from .collusion import Collusion, SimulatedGrid, State
 from .collusion import Floats as Updates
@@ -84,6 +88,8 @@ class Federation:
             raise SettingError(f"hostile must be below clients={settings.clients}, got {settings.hostile}")
         if settings.weighted_by:
             raise SettingError("in a simulation all clients weigh the same: write weighted-by=''")
+        if checks(settings.guard)[1] is not None:
+            raise SettingError("in a simulation no client evaluates: write guard='holdout'")
         task = find_task(settings.task, settings.data or None)
         parts(task, settings.partition, settings.clients, settings.seed, (), settings.root_examples)
         recipe = Recipe.parse(settings.attack) if settings.hostile else None
@@ -181,7 +187,16 @@ class Federation:
 
         memory, spool = self.settings.memory or None, self.settings.spool or None
         trusted = self.root and self.root.trained
-        return RobustStrategy(plain, self.defense, observers=[observer], memory=memory, spool=spool, trusted=trusted)
+        guard = self.settings.guard and HoldoutGuard.parse(self.settings.guard, holdout(self.settings.run_config()))
+        return RobustStrategy(
+            plain,
+            self.defense,
+            observers=[observer],
+            memory=memory,
+            spool=spool,
+            trusted=trusted,
+            guard=Unmeasured(guard) if guard else None,
+        )
 
     def judged(self, run: Run, answers: Callable[[Floats], npt.NDArray[Any]]) -> None:
         """Add to a run what a model is worth that gives these answers `(N, C)` to the examples it is asked about."""
@@ -216,6 +231,21 @@ class Federation:
             watch(run)
 
         return evaluation
+
+
+@dataclass(frozen=True)
+class Unmeasured:
+    """A guard that keeps its metrics to itself: a run measures models in its own way, that of a round undone too."""
+
+    guard: Guard
+
+    def check(self, round: int, arrays: ArrayRecord, state: dict[str, Any] | None) -> Ruling:
+        """The guard's ruling, without the metrics."""
+        return replace(self.guard.check(round, arrays, state), metrics=None)
+
+    def check_reports(self, round: int, reports: Mapping[str, MetricRecord], state: dict[str, Any] | None) -> Ruling:
+        """The same."""
+        return replace(self.guard.check_reports(round, reports, state), metrics=None)
 
 
 def check_attack(recipe: Recipe, task: Task, settings: Settings) -> None:

@@ -74,6 +74,13 @@ def simulate(
             help="Whom to accept, such as 'fdr(q=0.05)' or none. Default: the recipe's.", rich_help_panel=HEDGE
         ),
     ] = "",
+    guard: Annotated[
+        str,
+        typer.Option(
+            help="Looks at each defended model before it is taken, on the test examples: holdout, with options.",
+            rich_help_panel=HEDGE,
+        ),
+    ] = "",
     rounds: Annotated[int, typer.Option(help="Rounds of training.", rich_help_panel=TRAINING)] = 20,
     seed: Annotated[int, typer.Option(help="Start of every random choice.", rich_help_panel=TRAINING)] = 1,
     local_epochs: Annotated[int, typer.Option(help="Epochs a client trains in a round.", rich_help_panel=TRAINING)] = 2,
@@ -135,6 +142,7 @@ def simulate(
             "batch-size": batch_size,
             "learning-rate": learning_rate,
             "root-examples": root_examples,
+            "guard": guard,
             "tolerated": tolerated or (str(attackers) if attackers else PEACE_TOLERANCE),
             **({"defense": defense} if defense else {}),
         }

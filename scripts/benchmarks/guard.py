@@ -15,11 +15,11 @@ import numpy as np
 from flwr.app import ArrayRecord, MetricRecord
 from flwr.serverapp.strategy import FedAvg
 from hawthorn.client.app import app
-from hawthorn.client.attacks import Recipe
+from hawthorn.client.attacks import Recipe, hostile_clients
 from hawthorn.client.provider import holdout, initial_arrays
 from hawthorn.server.holdout import HoldoutGuard
 from hawthorn.server.settings import Settings
-from hawthorn.strategies import Defense, RobustStrategy
+from hawthorn.strategies import Defense, RobustStrategy, SettingError
 from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
@@ -30,8 +30,8 @@ from .replies import quiet
 
 CLIENTS, HOSTILE, ROUNDS = 10, 3, 40
 SEEDS = (11, 12, 13)
-AVERAGED = Defense.parse("mean; policy=none", f=0.3)
 ONCE, ON = "schedule(start=30, until=30)", "schedule(start=25)"
+RELABELED = "targeted_flip(source=3, target=8)"
 
 
 @dataclass(frozen=True)
@@ -43,6 +43,7 @@ class Scenario:
     fraction: float = 1.0
     attack: str = ""
     guard: str = "holdout"
+    reputation: str = "none"
 
     def settings(self, seed: int) -> Settings:
         """The settings of one run."""
@@ -61,17 +62,20 @@ PEACE = tuple(
 )
 ATTACKS = (
     Scenario("model replacement, once", attack=f"label_flip + model_replacement + {ONCE}"),
-    Scenario("model replacement, from round 25", attack=f"label_flip + model_replacement + {ON}"),
+    Scenario("model replacement", attack=f"label_flip + model_replacement + {ON}"),
+    Scenario(
+        "model replacement; reputation=sequential",
+        attack=f"label_flip + model_replacement + {ON}",
+        reputation="sequential",
+    ),
+    Scenario("model replacement; clients' reports", attack=f"label_flip + model_replacement + {ON}", guard="clients"),
     Scenario("sign flip of ten times the length", attack=f"sign_flip(scale=10) + {ON}"),
     Scenario("noise", attack=f"gaussian + {ON}"),
-    Scenario(
-        "one class relabeled, boosted", "iid", attack=f"targeted_flip(source=3, target=8) + model_replacement + {ON}"
-    ),
-    Scenario("one class relabeled", "iid", attack=f"targeted_flip(source=3, target=8) + {ON}"),
     Scenario("all labels flipped", attack=f"label_flip + {ON}"),
-    Scenario("sponge, boosted", attack=f"sponge(strength=20) + model_replacement + {ON}"),
-    Scenario("sponge", attack=f"sponge(strength=20) + {ON}"),
-    Scenario("model replacement, clients' reports", attack=f"label_flip + model_replacement + {ON}", guard="clients"),
+    Scenario("one class relabeled, boosted", "iid", attack=f"{RELABELED} + model_replacement + {ON}"),
+    Scenario("one class relabeled", "iid", attack=f"{RELABELED} + {ON}"),
+    Scenario("sponge, boosted", attack=f"sponge(strength=2) + model_replacement + {ON}"),
+    Scenario("sponge", attack=f"sponge(strength=5) + {ON}"),
 )
 
 
@@ -97,22 +101,28 @@ def run(scenario: Scenario, seed: int, *, guarded: bool = True) -> dict[str, Any
     )
     strategy = RobustStrategy(
         inner,
-        AVERAGED,
+        Defense.parse(f"mean; policy=none; reputation={scenario.reputation}", f=0.3),
         guard=HoldoutGuard.parse(scenario.guard, evaluation) if guarded else None,
         observers=[lambda one: rolled_back.update({one.round: one.rolled_back} if one.rolled_back else {})],
     )
+    grid = InProcessGrid(app, CLIENTS, config)
+    nodes = grid.get_node_ids()
     random.seed(seed)
     strategy.start(
-        grid=InProcessGrid(app, CLIENTS, config),
+        grid=grid,
         initial_arrays=initial_arrays(config),
         num_rounds=ROUNDS,
         evaluate_fn=evaluation,
     )
     active = Recipe.parse(scenario.attack).active if scenario.attack else None
-    last = metrics[ROUNDS]
+    last = metrics[max(metrics)]
+    assert strategy.last_round is not None
+    quarantined = {nodes.index(node) for node in strategy.last_round.quarantined}
+    hostile = hostile_clients(CLIENTS, HOSTILE, seed) if scenario.attack else frozenset[int]()
     return {
         "seed": seed,
         "rolled_back": rolled_back,
+        "quarantined": {"hostile": len(quarantined & hostile), "honest": len(quarantined - hostile)},
         "attacked": [number for number in range(1, ROUNDS + 1) if active is not None and active(number)],
         "accuracy": last["accuracy"],
         "worst_class_recall": last["worst-class-recall"],
@@ -123,6 +133,8 @@ def run(scenario: Scenario, seed: int, *, guarded: bool = True) -> dict[str, Any
 def measured(*, only: Callable[[str], bool] | None = None, tell: Callable[[str], None] | None = None) -> dict[str, Any]:
     """Every scenario's runs, a seed each; those with an attack are run without the guard, too."""
     chosen = [one for one in (*PEACE, *ATTACKS) if only is None or only(one.name)]
+    if not chosen:
+        raise SettingError(f"--only finds none of {[one.name for one in (*PEACE, *ATTACKS)]}")
     found: dict[str, Any] = {}
     with quiet():
         for scenario in chosen:
@@ -142,7 +154,7 @@ def show(figures: Mapping[str, Any], console: Console) -> None:
     peace = Table("in peace", "rounds", "rolled back", box=SIMPLE_HEAD, pad_edge=False)
     attacks = Table(
         "under attack", "attacked rounds\nrolled back", "other rounds\nrolled back", "accuracy", "worst class",
-        "density", box=SIMPLE_HEAD, pad_edge=False,
+        "density", "quarantined", box=SIMPLE_HEAD, pad_edge=False,
     )  # fmt: skip
     for name, runs in figures["scenarios"].items():
         guarded: list[dict[str, Any]] = runs["guarded"]
@@ -154,6 +166,8 @@ def show(figures: Mapping[str, Any], console: Console) -> None:
         caught = sum(len(one & bad) for one, bad in zip(gone, hostile, strict=True))
         wrong = sum(len(one - bad) for one, bad in zip(gone, hostile, strict=True))
         ends = [_ends(runs, key) for key in ("accuracy", "worst_class_recall", "activation_density")]
+        held = [sum(one["quarantined"][who] for one in guarded) for who in ("hostile", "honest")]
+        ends.append(f"{held[0]} hostile, {held[1]} honest" if any(held) else "-")
         attacks.add_row(name, f"{caught}/{sum(map(len, hostile))}", str(wrong), *ends)
     if peace.rows:
         console.print(peace)
