@@ -24,6 +24,7 @@ SPARE = 3  # times as many neighbors are found as have a vote, since some lose t
 PLANTED = 0.05  # share of the labels that are made wrong at a time to see whether that would be noticed
 TRIALS, ENOUGH = 20, 200  # at most, and wrong labels that say enough
 THRESHOLDS = (0.9, 0.8, 0.7, 0.6, 0.5)
+FEWEST = 50  # distinct examples, to know what distance is usual
 EVEN = 1e-9  # shares of votes are sums of fractions
 NEAR = 0.05  # of the usual distance to the nearest neighbor: closer examples are near duplicates
 
@@ -224,7 +225,7 @@ def outliers(data: Examples, hood: Neighborhood, neighbors: int, level: float) -
     The deviation is that of the upper half, from the median to the upper quartile. Were the logarithms normal, a data
     set without outliers would show one with probability `level`.
     """
-    if hood.distances.shape[1] < neighbors or not hood.usual:
+    if len(hood.rows) < FEWEST or hood.distances.shape[1] < neighbors or not hood.usual:
         return Check("outliers", len(data), None, "it takes more examples"), []
     size = np.log(hood.distances[:, :neighbors].mean(axis=1))
     middle = float(np.median(size))
