@@ -5,7 +5,7 @@ export FLWR_TELEMETRY_ENABLED = 0
 export FLWR_DISABLE_UPDATE_CHECK = 1
 export FLWR_DISABLE_RUNTIME_DEPENDENCY_INSTALLATION = 1
 
-.PHONY: setup demo test slow check format bench clean
+.PHONY: setup demo rehearsal test slow fuzz check format proto bench clean
 
 setup: .venv/ready
 
@@ -17,6 +17,9 @@ setup: .venv/ready
 
 demo: setup
 	$(BIN)/hawthorn simulate --task digits --clients 10 --hostile 3 --attack 'sign_flip(scale=3)'
+
+rehearsal: setup
+	$(BIN)/hawthorn federation up
 
 test: setup
 	$(BIN)/pytest -n 2
@@ -39,6 +42,9 @@ check: setup
 format: setup
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
+
+proto: setup
+	$(BIN)/python -m grpc_tools.protoc -I server/control --python_out=server/control --pyi_out=server/control server/control/hawthorn.proto
 
 clean:
 	rm -rf .venv build dist *.egg-info
