@@ -58,6 +58,8 @@ def guided(atheris, target, name, seconds, corpus):
     options = [
         f"-max_total_time={seconds}",
         "-rss_limit_mb=3000",
+        "-timeout=900",
+        "-report_slow_units=900",
         "-timeout=60",
         "-max_len=4096",
         "-print_final_stats=1",
