@@ -180,8 +180,10 @@ class Dashboard:
         return JSONResponse({**telling.client_told(found), "history": history})
 
     async def orders(self, request: Request) -> Response:
-        """The orders to a run."""
-        return JSONResponse(telling.orders_told(await self._now(request)))
+        """The orders to a run, those of a moment ago among them."""
+        now = await self._now(request)
+        orders = await asyncio.to_thread(self.audit.orders, now.run.id)
+        return JSONResponse(telling.orders_told(orders, now.clients))
 
     async def order(self, request: Request) -> Response:
         """Place an order."""

@@ -61,10 +61,8 @@ class Feed:
 
     def followed(self, run: Run) -> Following:
         """A run with everything that is known of it; read now if it is followed from now on."""
-        following = self._following.get(run.id)
-        if following is None:
-            following = self._following.setdefault(run.id, Following(self.audit, run))
-            following.news(run)
+        following = self._following.get(run.id) or self._following.setdefault(run.id, Following(self.audit, run))
+        following.begin(run)  # whoever comes while another reads it for the first time waits for that
         return following
 
     def joined(self, run: int, after: int | None) -> tuple[Viewer, list[News]]:

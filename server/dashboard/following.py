@@ -54,16 +54,25 @@ class Following:
     def news(self, run: Run) -> tuple[Entry, ...]:
         """The entries since the last call, after which `now` shows them; `run` is the run as it stands."""
         with self._lock:
-            before = self.now
-            entries = self.audit.entries(run.id, after=before.number)
-            found = replace(before, run=run, orders=self.audit.orders(run.id))
-            if entries:
-                tail = tuple(replace(entry, detail={}) for entry in entries[-TAIL:])
-                found = self._with_rounds(replace(found, tail=(*before.tail, *tail)[-TAIL:]), entries)
-                self._ordered |= {entry.number: entry.round for entry in entries if entry.kind == "orders"}
-                found = replace(found, clients=self._clients(before, found))
-            self.now = found
-            return entries
+            return self._news(run)
+
+    def begin(self, run: Run) -> None:
+        """Return once `now` shows what there was when the run began to be followed; no news are lost by it."""
+        with self._lock:
+            if self.now.number < 0:
+                self._news(run)
+
+    def _news(self, run: Run) -> tuple[Entry, ...]:
+        before = self.now
+        entries = self.audit.entries(run.id, after=before.number)
+        found = replace(before, run=run, orders=self.audit.orders(run.id))
+        if entries:
+            tail = tuple(replace(entry, detail={}) for entry in entries[-TAIL:])
+            found = self._with_rounds(replace(found, tail=(*before.tail, *tail)[-TAIL:]), entries)
+            self._ordered |= {entry.number: entry.round for entry in entries if entry.kind == "orders"}
+            found = replace(found, clients=self._clients(before, found))
+        self.now = found
+        return entries
 
     def _with_rounds(self, found: Snapshot, entries: Sequence[Entry]) -> Snapshot:
         """The snapshot with the rounds, and the metrics of rounds, that these entries tell of."""

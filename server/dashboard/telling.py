@@ -278,10 +278,10 @@ def order_told(order: OrderRecord, names: Mapping[str, ClientRecord]) -> Told:
     }
 
 
-def orders_told(now: Snapshot) -> Told:
+def orders_told(orders: Sequence[OrderRecord], clients: Mapping[str, ClientRecord]) -> Told:
     """The open orders and the newest of those that are done, newest first."""
-    newest = sorted(now.orders, key=lambda order: (order.result is None, order.id), reverse=True)[:MOST_ORDERS]
-    return {"total": len(now.orders), "orders": [order_told(order, now.clients) for order in newest]}
+    newest = sorted(orders, key=lambda order: (order.result is None, order.id), reverse=True)[:MOST_ORDERS]
+    return {"total": len(orders), "orders": [order_told(order, clients) for order in newest]}
 
 
 def similarity_told(geometry: Geometry, rows: Sequence[Contribution]) -> tuple[Told, bytes]:

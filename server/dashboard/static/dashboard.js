@@ -11,7 +11,7 @@ const SECONDS = "\u0000seconds";
 const PAGE = matchMedia("(max-width: 46rem)").matches ? 10 : 25;
 const FEW = 40; // verdicts that are shown before somebody asks for all
 
-const state = { me: null, run: null, told: null, round: null, last: 200, metric: null, rounds: null, entry: -1, offset: 0, all: false };
+const state = { me: null, run: null, told: null, round: null, last: 200, headed: 0, metric: null, rounds: null, entry: -1, offset: 0, all: false };
 let stream = null;
 
 const path = (rest = "") => `/api/runs/${state.run}${rest}`;
@@ -223,17 +223,23 @@ function chooseRound(number) {
   state.round = number === null || number >= latest() ? null : Math.max(1, number);
   state.all = false;
   remember();
+  headRound(shownRound());
   if (state.rounds) showCharts();
   later.round();
 }
 
-async function loadRound() {
-  const number = shownRound();
+function headRound(number) {
+  state.headed = number;
+  one("#round-title").textContent = number ? `Round ${number}` : "Round";
   one("#latest").setAttribute("aria-pressed", String(state.round === null));
   one("#earlier").disabled = number <= 1;
   one("#later").disabled = state.round === null;
+}
+
+async function loadRound() {
+  const number = shownRound();
   if (!number) {
-    one("#round-title").textContent = "Round";
+    headRound(0);
     one("#round-told").textContent = "No round is over yet.";
     one("#verdicts tbody").replaceChildren();
     one("#heat").replaceChildren("");
@@ -241,7 +247,7 @@ async function loadRound() {
   }
   const [round, similarity] = await Promise.all([ask(path(`/rounds/${number}`)), askBytes(path(`/rounds/${number}/similarity`))]);
   if (number !== shownRound()) return later.round();
-  one("#round-title").textContent = `Round ${number}`;
+  headRound(number);
   showRound(round);
   heat.show(similarity);
 }
@@ -487,10 +493,10 @@ function controls() {
       later.rounds();
     });
   }
-  one("#earlier").addEventListener("click", () => chooseRound(shownRound() - 1));
-  one("#later").addEventListener("click", () => chooseRound(shownRound() + 1));
+  one("#earlier").addEventListener("click", () => chooseRound(state.headed - 1));
+  one("#later").addEventListener("click", () => chooseRound(state.headed + 1));
   one("#latest").addEventListener("click", () => chooseRound(null));
-  one("#back").addEventListener("click", () => order("roll_back", null, shownRound()));
+  one("#back").addEventListener("click", () => order("roll_back", null, state.headed));
   one("#verdicts-all").addEventListener("click", () => {
     state.all = true;
     later.round();
