@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Generator, Iterator
+from contextlib import closing
 from dataclasses import replace
 from typing import Any, cast
 
@@ -75,17 +76,18 @@ class Aggregation:
 
     def round(self, requests: Iterator[bytes], call: Call) -> Generator[RoundReply]:
         """The answer of a round, piece by piece."""
-        received = call.received(requests, self.limits.stalled_seconds)
-        parts = (cast("RoundRequest", decoded(RoundRequest, request)) for request in received)
-        first = next(parts, RoundRequest())
-        if first.WhichOneof("part") != "begin":
-            raise Refusal(StatusCode.INVALID_ARGUMENT, "a round begins with `begin`")
-        session = self.sessions.of(call.caller.name, first.begin.session)
-        with session.held():
-            answer = self._answer(session, first.begin, parts)
-            received.close()
-            yield RoundReply(judgement=answer.judgement)
-            yield from self._chunks(answer, call)
+        # closed here however the round ends, because a thread of its own reads ahead
+        with closing(call.received(requests, self.limits.stalled_seconds)) as received:
+            parts = (cast("RoundRequest", decoded(RoundRequest, request)) for request in received)
+            first = next(parts, RoundRequest())
+            if first.WhichOneof("part") != "begin":
+                raise Refusal(StatusCode.INVALID_ARGUMENT, "a round begins with `begin`")
+            session = self.sessions.of(call.caller.name, first.begin.session)
+            with session.held():
+                answer = self._answer(session, first.begin, parts)
+                received.close()  # what is sent after the end is not waited for
+                yield RoundReply(judgement=answer.judgement)
+                yield from self._chunks(answer, call)
 
     def _answer(self, session: Session, begin: Begin, parts: Iterator[RoundRequest]) -> Answer:
         """The answer of the round held last, if it is that which is begun, or of the next one."""
