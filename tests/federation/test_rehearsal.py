@@ -17,7 +17,7 @@ from typing import Any
 import httpx
 import pytest
 from hawthorn.scripts.deploying.files import json_in
-from hawthorn.scripts.deploying.flower import supernode
+from hawthorn.scripts.deploying.flower import environment, supernode
 from hawthorn.scripts.deploying.folder import Deployment
 from hawthorn.scripts.deploying.processes import Processes, free_ports, processes_with
 from hawthorn.scripts.deploying.production import front
@@ -228,12 +228,13 @@ def _refuses_a_key_that_nobody_registered(deployment: Deployment, port: int, fol
             *("--root-certificates", deployment.server / "ca.crt", "--max-retries", "1"),
             *("--auth-supernode-private-key", folder / "stranger"),
         ],
-        env=os.environ | {"FLWR_HOME": str(folder / "stranger-home"), "FLWR_TELEMETRY_ENABLED": "0"},
+        env=environment(folder / "stranger-home", PROGRAMS),
         capture_output=True,
         text=True,
         check=False,
     )
     assert ended.returncode != 0, ended.stdout + ended.stderr
+    assert "Failed to activate SuperNode" in ended.stdout + ended.stderr
 
 
 def _shows_the_quarantine(deployment: Deployment, port: int, identity: str) -> None:
