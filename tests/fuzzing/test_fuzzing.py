@@ -5,7 +5,7 @@ import logging
 import fuzz
 import pytest
 
-INPUTS = {"replies": 1500, "services": 300, "manifests": 3000}
+INPUTS = {"replies": 1000, "services": 200, "manifests": 2000}
 
 
 @pytest.fixture(autouse=True)
