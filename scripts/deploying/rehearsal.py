@@ -128,9 +128,17 @@ class Rehearsal:
         """The id of Flower's run, begun now; what a crash left unfinished is ended first."""
         for run in self.flwr.runs():
             if not run["status"].startswith("finished"):
-                self.flwr.stop(run["run-id"])
+                self._end(run["run-id"])
         overrides = app.overrides(self.deployment, self.settings)
         return self.flwr.run(self.deployment.app, written(self.place.folder / "run-config.toml", app.toml(overrides)))
+
+    def _end(self, run: str) -> None:
+        """End a run; one whose ServerApp was killed may be noticed to be over meanwhile."""
+        try:
+            self.flwr.stop(run)
+        except HawthornError:
+            if not self.flwr.status(run)[0].startswith("finished"):
+                raise
 
     def check_alive(self, told: set[str]) -> None:
         """Raise `HawthornError` if the server is gone; say once of each other process that ends."""

@@ -13,7 +13,7 @@ from hawthorn.server.audit import Audit
 
 pytestmark = pytest.mark.slow
 
-ROUNDS = 9
+ROUNDS = 6
 PATIENCE = 1800  # seconds before a test gives up on a machine that hangs
 CLIENT_APP = "flwr-clientapp"
 
@@ -84,6 +84,11 @@ def test_a_run_survives_kill_9_of_each_process(killed):
     rehearsal.submit()
     killed.wait_for_rounds()
 
+    since = killed.kill("the ServerApp", killed.helper(SERVER_APP))
+    before = killed.rounds()
+    flower_run = rehearsal.submit()  # what an operator does: the same app again
+    killed.went_on("the ServerApp", since)
+
     since = killed.kill("a SuperNode", rehearsal.processes.known["supernode-east"].pid)
     killed.went_on("a SuperNode", since)
     rehearsal.start()  # what systemd does
@@ -95,11 +100,6 @@ def test_a_run_survives_kill_9_of_each_process(killed):
     killed.wait_for("the SuperLink is gone", lambda: not rehearsal.processes.alive(SUPERLINK))
     rehearsal.start()
     killed.went_on("the SuperLink", since)
-
-    since = killed.kill("the ServerApp", killed.helper(SERVER_APP))
-    before = killed.rounds()
-    flower_run = rehearsal.submit()  # what an operator does: the same app again
-    killed.went_on("the ServerApp", since)
 
     killed.wait_for("the run is over", lambda: rehearsal.flwr.status(flower_run)[0].startswith("finished"))
     assert rehearsal.flwr.status(flower_run)[0] == "finished:completed", killed.logs()
