@@ -201,6 +201,8 @@ def show(document: dict[str, Any]) -> None:
             f"fitted to the old model by {document['fit']['rows']} updates, which account for "
             f"{document['fit']['explained']:.1%} of what the replay was away from it"
         )
+    if worse(document["metrics"]["rebuilt"], document["metrics"]["replayed"]):
+        notes.append("on the holdout the model does worse than before it was fitted: write --method replay")
     if document["recovery"]:
         notes.append(f"{document['recovery']} recovery rounds took {seconds['recovery']:.3g} s")
     if document["orders"]:
@@ -218,6 +220,11 @@ def _change(one: dict[str, Any]) -> str:
     return f"round {one['round']}: {one['client']} was {was} and is {now}" + (
         f": {one['reason']}" if one["reason"] else ""
     )
+
+
+def worse(metrics: dict[str, Any], before: dict[str, Any]) -> bool:
+    """Whether the accuracy fell, where there is one."""
+    return "accuracy" in metrics and "accuracy" in before and metrics["accuracy"] < before["accuracy"]
 
 
 def metric_table(metrics: dict[str, dict[str, Any]]) -> Table:
