@@ -1,5 +1,6 @@
 """The page in a real Chromium, over a run that commits rounds in another process."""
 
+import contextlib
 import json
 import os
 import re
@@ -277,7 +278,7 @@ def test_the_keyboard_reaches_everything(opened, place):
     page.locator("#heat canvas").focus()
     page.keyboard.press("ArrowDown")
     page.keyboard.press("ArrowDown")
-    assert " and " in page.inner_text("#heat-read")
+    page.wait_for_selector("#heat-read:text(' and ')")
     button = page.locator("#clients tbody button.link").first
     button.focus()
     page.keyboard.press("Enter")
@@ -322,18 +323,14 @@ class Relay:
         except OSError:
             pass
         for end in (one, other):
-            try:
+            with contextlib.suppress(OSError):
                 end.shutdown(socket.SHUT_RDWR)
-            except OSError:
-                pass
 
     def sever(self):
         self.cut = True
         for end in self.ends:
-            try:
+            with contextlib.suppress(OSError):
                 end.shutdown(socket.SHUT_RDWR)
-            except OSError:
-                pass
 
     def close(self):
         self.sever()

@@ -259,11 +259,12 @@ function showRound(round) {
   const stayed = round.rolled_back ? `Rolled back: ${round.rolled_back}. ` : round.skipped ? `The model stayed: ${round.skipped}. ` : "";
   one("#round-told").textContent = safe(`${stayed}${clock(round.at)}, ${seconds(round.seconds)}. ${metrics.join(" · ")}`);
   const shown = state.all ? round.verdicts : round.verdicts.slice(0, FEW);
-  one("#verdicts tbody").replaceChildren(
-    ...shown.map((verdict) =>
+  fill(
+    "#verdicts tbody",
+    shown.map((verdict) =>
       el(
         "tr",
-        {},
+        { "data-client": verdict.client },
         el("td", {}, clientButton({ ...verdict, identity: verdict.client })),
         el("td", {}, pill(...VERDICT(verdict))),
         el("td", { class: "number" }, number(verdict.p_value, 2)),
@@ -275,6 +276,17 @@ function showRound(round) {
   const more = one("#verdicts-all");
   more.hidden = shown.length === round.verdicts.length;
   more.textContent = `Show all ${number(round.verdicts.length)}`;
+}
+
+// Puts rows into a table; whoever has come to one with the keyboard stays there.
+function fill(selector, rows) {
+  const body = one(selector), active = document.activeElement;
+  const focused = body.contains(active) ? active.closest("tr").dataset.client : null;
+  const pressed = active?.dataset?.order;
+  body.replaceChildren(...rows);
+  if (focused === null) return;
+  const row = rows.find((found) => found.dataset.client === focused);
+  (row?.querySelector(pressed ? `[data-order="${pressed}"]` : "button") ?? row?.querySelector("button"))?.focus({ preventScroll: true });
 }
 
 function clientButton(client) {
@@ -294,13 +306,7 @@ async function loadClients() {
   }
   const operates = state.me.role === "operator" && ["running", "paused"].includes(state.told?.status);
   const strongest = Math.max(7, ...told.clients.map((client) => client.evidence ?? 0));
-  const focus = document.activeElement?.closest?.("#clients tr")?.dataset.client;
-  const pressed = document.activeElement?.dataset?.order;
-  one("#clients tbody").replaceChildren(...told.clients.map((client) => clientRow(client, strongest, operates)));
-  if (focus) {
-    const row = [...document.querySelectorAll("#clients tr")].find((found) => found.dataset.client === focus);
-    (row?.querySelector(pressed ? `[data-order="${pressed}"]` : "button") ?? row?.querySelector("button"))?.focus();
-  }
+  fill("#clients tbody", told.clients.map((client) => clientRow(client, strongest, operates)));
   one("#clients-told").textContent = told.total ? `${number(told.offset + 1)}–${number(told.offset + told.clients.length)} of ${number(told.total)}` : told.all ? "No client is like that" : "No client yet";
   one("#clients-back").disabled = !state.offset;
   one("#clients-more").disabled = told.offset + told.clients.length >= told.total;

@@ -15,33 +15,39 @@ function read(buffer) {
 export class Heat {
   constructor(place, output, list) {
     Object.assign(this, { place, output, list, data: null, at: null });
-    matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => this.draw());
-  }
-
-  show(buffer) {
-    this.data = read(buffer);
-    const n = this.data.clients.length;
-    this.at = null;
-    this.output.textContent = n ? count(n, "client") : "";
-    if (!n) {
-      this.place.replaceChildren("No reply of this round was admitted.");
-      this.list.replaceChildren();
-      return;
-    }
-    const label = `Cosines between the updates of ${count(n, "client")}, rejected ones first. Use the arrow keys to visit pairs.`;
-    this.canvas = el("canvas", { role: "img", tabindex: "0", "aria-label": label });
+    this.canvas = el("canvas", { role: "img", tabindex: "0" }); // one for all rounds, so that focus stays on it
     this.canvas.addEventListener("pointermove", (event) => {
-      const box = this.canvas.getBoundingClientRect();
+      const box = this.canvas.getBoundingClientRect(), n = this.count;
       const cell = (offset, size) => Math.max(0, Math.min(n - 1, Math.floor((offset / size) * n)));
       this.visit(cell(event.clientY - box.top, box.height), cell(event.clientX - box.left, box.width));
     });
     this.canvas.addEventListener("pointerleave", () => this.visit(null));
     this.canvas.addEventListener("blur", () => this.visit(null));
-    this.canvas.addEventListener("keydown", (event) => this.key(event, n));
-    this.place.replaceChildren(this.canvas);
+    this.canvas.addEventListener("keydown", (event) => this.key(event, this.count));
+    matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => this.draw());
+  }
+
+  get count() {
+    return this.data?.clients.length ?? 0;
+  }
+
+  show(buffer) {
+    this.data = read(buffer);
+    const n = this.count;
+    if (!n) {
+      this.at = null;
+      this.output.textContent = "";
+      this.place.replaceChildren("No reply of this round was admitted.");
+      this.list.replaceChildren();
+      return;
+    }
+    const label = `Cosines between the updates of ${count(n, "client")}, rejected ones first. Use the arrow keys to visit pairs.`;
+    this.canvas.setAttribute("aria-label", label);
+    if (this.canvas.parentElement !== this.place) this.place.replaceChildren(this.canvas);
     this.list.replaceChildren(...this.data.pairs.map(([i, j, cosine]) => el("li", {}, `${this.name(i)} and ${this.name(j)}: ${number(cosine)}`)));
     if (this.data.pairs.length) this.list.prepend(el("li", {}, "Most alike:"));
-    this.draw();
+    if (this.at) this.visit(...this.at.map((place) => Math.min(place, n - 1)));
+    else this.visit(null);
   }
 
   name(i) {
@@ -59,14 +65,15 @@ export class Heat {
 
   visit(i, j) {
     this.at = i === null ? null : [i, j];
-    const n = this.data.clients.length;
+    const n = this.count;
+    if (!n) return;
     this.output.textContent = i === null ? count(n, "client") : i === j ? this.name(i) : `${this.name(i)} and ${this.name(j)}: ${number(this.data.cosines[i * n + j] / 127, 2)}`;
     this.draw();
   }
 
   draw() {
-    const n = this.data?.clients.length;
-    if (!n || !this.canvas) return;
+    const n = this.count;
+    if (!n) return;
     const scale = Math.max(1, Math.floor(864 / n));
     this.canvas.width = this.canvas.height = n * scale;
     const [neutral, alike, opposite] = ["--neutral", "--alike", "--opposite"].map(color);
