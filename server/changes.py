@@ -22,7 +22,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import stats
+from scipy import special
 
 Floats = NDArray[np.float64]
 Series = dict[str, Any]
@@ -151,11 +151,11 @@ def share_noise(share: Floats, count: Sequence[float] | Floats) -> Floats:
 def _sudden(figure: Figure, series: Series, rate: float, tolerance: float) -> tuple[Floats, Floats, Floats]:
     """What is usual, how much of it is lost, and how much may be: `(k,)` each."""
     usual = _usual(series)
-    known = float(stats.norm.isf(rate)) * np.array(series["noise"])
+    known = -float(special.ndtri(rate)) * np.array(series["noise"])
     count = len(series["deviations"])
     spread = np.full(len(usual), np.inf)
     if count:
-        spread = float(stats.t.isf(rate, max(1.0, INFORMATION * count))) * _deviation(series)
+        spread = -float(special.stdtrit(max(1.0, INFORMATION * count), rate)) * _deviation(series)
     gained = usual - np.array(series["first"])
     learned = (figure.collapse < 1) & (gained > LEARNED * known)
     bound = np.where(learned, figure.collapse * gained, np.inf)

@@ -13,7 +13,7 @@ MODULES = sorted(
     "hawthorn." + ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__")
     for folder in FOLDERS
     for path in (ROOT / folder).rglob("*.py")
-    if path.name != "__main__.py"
+    if path.name not in ("__main__.py", "env.py")  # Alembic's environment is there only while it migrates
 )
 
 

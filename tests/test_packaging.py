@@ -49,7 +49,7 @@ def test_editors_find_the_packages_through_links(folder):
 def declared():
     """The distributions the project asks for, extras included, by their import names."""
     wanted = [*PROJECT["project"]["dependencies"]]
-    for extra in ("torch", "cuda", "ray", "simulation", "redteam"):
+    for extra in ("torch", "cuda", "postgres", "ray", "simulation", "redteam"):
         wanted += PROJECT["project"]["optional-dependencies"][extra]
     names = {re.split(r"[\[<>=!~; ]", requirement)[0].lower() for requirement in wanted}
     return {
