@@ -18,7 +18,7 @@ from .flower import Flwr, Layout
 from .folder import LEAST_SITES, Deployment, Place, Site
 from .laying import make_audit
 from .processes import Processes, free_ports, listens
-from .services import PORTS, Service, link, rehearsed
+from .services import PORTS, Service, rehearsed
 
 if TYPE_CHECKING:
     from hawthorn.server.kinds import Scalar
@@ -119,10 +119,11 @@ class Rehearsal:
         for service in rehearsed(layout, self.deployment, ports):
             self._start(service.name, service.command, service.port)
             self.looks.append(service)
+            self.say(f"{service.what}: {service.look}")
 
     def told_looks(self) -> list[str]:
-        """Where to look at the rehearsal, a line each; a page that wants a login by the link that it printed."""
-        return [f"{one.what}: {link(self.place.logs / f'{one.name}.log') or one.look}" for one in self.looks]
+        """Where to look at the rehearsal, a line each."""
+        return [f"{one.what}: {one.look}" for one in self.looks]
 
     def submit(self) -> str:
         """The id of Flower's run, begun now; what a crash left unfinished is ended first."""

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import json
+import secrets
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from .files import PRIVATE, content, written
 from .flower import Layout
 from .folder import Deployment
 
@@ -56,21 +57,20 @@ def services(
 
 
 def rehearsed(layout: Layout, deployment: Deployment, ports: Mapping[str, int]) -> list[Service]:
-    """The same on one machine: its dashboard lets the operator in by a link, and needs no certificate there."""
+    """The same on one machine, where the dashboard needs no certificate, and the operator's password is made here."""
     control, dashboard = services(layout, deployment, ports)
     audit, where = str(layout.data / "audit.db"), f"127.0.0.1:{ports[DASHBOARD]}"
     command = [layout.program("hawthorn"), "dashboard", "--audit", audit, "--listen", where]
-    by_link = [*command, "--login-link", "operator", "--json"]
-    return [control, replace(dashboard, command=by_link, look=f"http://{where}")]
+    look = f"http://{where}, log in as operator with {login(layout.data)}"
+    return [control, replace(dashboard, command=[*command, "--users", str(layout.data / USERS)], look=look)]
 
 
-def link(log: Path) -> str:
-    """The last login link that a dashboard has printed to its log, empty without one."""
-    try:
-        lines = log.read_text(errors="replace").splitlines()
-    except OSError:
-        return ""
-    for line in reversed(lines):
-        if line.startswith('{"url"'):
-            return str(json.loads(line)["link"])
-    return ""
+def login(folder: Path) -> str:
+    """The password by which the operator of a rehearsal logs in to its dashboard, made where there is none yet."""
+    from hawthorn.server.dashboard.users import Users
+
+    kept = folder / "password"
+    if not kept.exists():
+        written(kept, secrets.token_urlsafe(12), PRIVATE)
+        Users(folder / USERS).put("operator", "operator", content(kept).decode())
+    return content(kept).decode()

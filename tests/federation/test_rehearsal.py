@@ -22,7 +22,7 @@ from hawthorn.scripts.deploying.folder import Deployment
 from hawthorn.scripts.deploying.processes import Processes, free_ports, processes_with
 from hawthorn.scripts.deploying.production import front
 from hawthorn.scripts.deploying.rehearsal import Plan, Rehearsal
-from hawthorn.scripts.deploying.services import link
+from hawthorn.scripts.deploying.services import login
 from hawthorn.server.audit import Audit
 from hawthorn.server.certificates import node_key
 
@@ -238,14 +238,14 @@ def _refuses_a_key_that_nobody_registered(deployment: Deployment, port: int, fol
 
 
 def _shows_the_quarantine(deployment: Deployment, port: int, identity: str) -> None:
-    """Prometheus and the page tell of it; the page to whoever has the link that `up` shows."""
+    """Prometheus and the page tell of it; the page to whoever has the password that `up` shows."""
     with httpx.Client(base_url=f"http://127.0.0.1:{port}") as client:
         metrics = client.get("/metrics").text
         assert 'hawthorn_clients{run="1",standing="quarantine"} 1.0' in metrics
         assert 'hawthorn_clients{run="1",standing="good"} 2.0' in metrics
         assert client.get("/api/runs/1/clients").status_code == 401
-        secret = link(deployment.rehearsal.logs / "dashboard.log").partition("#once=")[2]
-        entered = client.post("/login", data={"once": secret}, headers={"origin": str(client.base_url)})
+        fields = {"name": "operator", "password": login(deployment.rehearsal.folder)}
+        entered = client.post("/login", data=fields, headers={"origin": str(client.base_url)})
         assert entered.status_code == 303, entered.text
         assert identity in client.get("/api/runs/1/clients").text
         assert "quarantine" in client.get(f"/api/runs/1/clients/{identity}").text
