@@ -51,10 +51,14 @@ def declared():
     wanted = [*PROJECT["project"]["dependencies"]]
     for extra in ("torch", "cuda", "postgres", "ray", "simulation", "redteam"):
         wanted += PROJECT["project"]["optional-dependencies"][extra]
-    names = {re.split(r"[\[<>=!~; ]", requirement)[0].lower() for requirement in wanted}
-    return {
-        module for module, owners in metadata.packages_distributions().items() if {o.lower() for o in owners} & names
-    }
+    names = {normalized(re.split(r"[\[<>=!~; ]", requirement)[0]) for requirement in wanted}
+    owned = metadata.packages_distributions()
+    return {module for module, owners in owned.items() if {normalized(owner) for owner in owners} & names}
+
+
+def normalized(name):
+    """The name of a distribution as it is compared."""
+    return re.sub(r"[-_.]+", "-", name).lower()
 
 
 def test_every_import_is_a_declared_dependency():
