@@ -145,18 +145,20 @@ class Audit:
 
     def rounds(self, run: int, after: int = 0) -> tuple[Round, ...]:
         """The rounds of a run after one of them, in order, with the metrics of the model after each."""
-        metrics = self.metrics(run)
-        table, verdicts = schema.rounds.c, schema.verdicts.c
-        columns = (table.round, table.skipped, table.seconds, table.size, table.rolled_back, table.entry)
-        at = select(schema.entries.c.number, schema.entries.c.at).where(schema.entries.c.run == run)
-        times = {row["number"]: row["at"] for row in self._rows(at)}
+        metrics = self.metrics(run, after)
+        table, verdicts, entries = schema.rounds.c, schema.verdicts.c, schema.entries.c
+        columns = (table.round, table.skipped, table.seconds, table.size, table.rolled_back, entries.at)
+        committed = schema.rounds.outerjoin(
+            schema.entries, (entries.run == table.run) & (entries.number == table.entry)
+        )
         counted = (
             select(verdicts.round, *_counts())
             .where(verdicts.run == run, verdicts.round > after)
             .group_by(verdicts.round)
         )
         counts = {row["round"]: (row["accepted"], row["rejected"], row["refused"]) for row in self._rows(counted)}
-        rows = self._rows(select(*columns).where(table.run == run, table.round > after).order_by(table.round))
+        chosen = select(*columns).select_from(committed).where(table.run == run, table.round > after)
+        rows = self._rows(chosen.order_by(table.round))
         return tuple(
             Round(
                 row["round"],
@@ -164,18 +166,19 @@ class Audit:
                 row["seconds"],
                 row["size"],
                 metrics=metrics.get(row["round"], {}),
-                at=times.get(row["entry"], ""),
+                at=row["at"] or "",
                 rolled_back=row["rolled_back"],
                 **dict(zip(COUNTED, map(int, counts.get(row["round"], (0, 0, 0))), strict=True)),
             )
             for row in rows
         )
 
-    def metrics(self, run: int) -> dict[int, dict[str, Metric]]:
-        """The model's metrics by round (0 is the initial model) and name."""
+    def metrics(self, run: int, after: int = -1) -> dict[int, dict[str, Metric]]:
+        """The model's metrics by round (0 is the initial model) and name, of the rounds after one of them."""
         by_round: dict[int, dict[str, Metric]] = {}
         table = schema.metrics.c
-        for row in self._rows(select(schema.metrics).where(table.run == run).order_by(table.round, table.name)):
+        query = select(schema.metrics).where(table.run == run, table.round > after)
+        for row in self._rows(query.order_by(table.round, table.name)):
             by_round.setdefault(row["round"], {})[row["name"]] = _number(row["value"])
         return by_round
 
@@ -337,6 +340,10 @@ class Audit:
         """What is wrong with a run's chain, a line each; `head` is a digest that was noted down and must be in it."""
         self.find_run(run)
         with explained("cannot read the audit"), self._engine.connect() as connection:
+            if connection.dialect.name == "sqlite":  # one view of all tables, whatever a run commits meanwhile
+                connection.exec_driver_sql("BEGIN")
+            else:
+                connection = connection.execution_options(isolation_level="REPEATABLE READ")
             row = connection.execute(select(schema.runs).where(schema.runs.c.id == run)).mappings().one()
             return tuple(faults(connection, row, head))
 

@@ -271,6 +271,26 @@ def test_every_change_is_found(held: Path, tmp_path: Path, change: str):
         assert audit.verify(1) != ()
 
 
+def test_a_run_that_commits_meanwhile_is_no_fault(tmp_path: Path):
+    import threading
+
+    found: list[str] = []
+    with Audit.open(tmp_path / "audit.db") as audit, run(audit, tmp_path / "files") as ledger:
+        over = threading.Event()
+
+        def look() -> None:
+            with Audit.open(tmp_path / "audit.db", create=False) as other:
+                while not over.is_set():
+                    found.extend(other.verify(ledger.id))
+
+        looking = threading.Thread(target=look)
+        looking.start()
+        started(ledger)
+        over.set()
+        looking.join()
+    assert found == []
+
+
 def test_a_chain_that_lost_its_end_lacks_the_digest_that_was_noted(held: Path, tmp_path: Path):
     with sqlite3.connect(held / "audit.db") as source, sqlite3.connect(tmp_path / "audit.db") as copy:
         source.backup(copy)
