@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 Say = Callable[[str], None]
 
 SUPERLINK, SUPEREXEC = "superlink", "superexec"
+# A SuperLink takes a node that was killed for online, and refuses it until its heartbeats have been missed for a while.
+RESTARTED_AFTER = 10.0  # seconds
 SERVER_APP = "flwr-serverapp"  # the program in which Flower runs a ServerApp
 
 
@@ -41,6 +43,15 @@ class Plan:
 
 
 @dataclass
+class Node:
+    """A SuperNode's command, and since when it was last started; `up` starts it again as systemd would."""
+
+    command: list[str]
+    port: int
+    since: float = 0.0
+
+
+@dataclass
 class Rehearsal:
     """A rehearsal in progress; `seconds` are what each step took, `looks` where to look at it."""
 
@@ -49,6 +60,7 @@ class Rehearsal:
     say: Say
     seconds: dict[str, float] = field(default_factory=dict[str, float])
     looks: list[Service] = field(default_factory=list[Service])
+    nodes: dict[str, Node] = field(default_factory=dict[str, Node])
 
     def __post_init__(self) -> None:
         self.place: Place = self.deployment.rehearsal
@@ -114,7 +126,9 @@ class Rehearsal:
                     ports[site.name],
                     f"partition-id={number}",
                 )
-                self._start(f"supernode-{site.name}", command, ports[site.name])
+                name = f"supernode-{site.name}"
+                self.nodes[name] = Node(command, ports[site.name])
+                self._start_node(name)
         make_audit(self.place)
         for service in rehearsed(layout, self.deployment, ports):
             self._start(service.name, service.command, service.port)
@@ -142,17 +156,26 @@ class Rehearsal:
                 raise
 
     def check_alive(self, told: set[str]) -> None:
-        """Raise `HawthornError` if the server is gone; say once of each other process that ends."""
+        """Raise `HawthornError` if the server is gone; tell of other processes that end, and start SuperNodes again."""
         for name in (SUPERLINK, SUPEREXEC):
             if not self.processes.alive(name):
                 raise HawthornError(
                     f"{name} has ended; `hawthorn federation up {self.deployment.folder}` goes on after the last "
                     f"round: {self.processes.last_words(name)}"
                 )
-        for name in set(self.processes.known) - told:
-            if not self.processes.alive(name):
+        for name in set(self.processes.known):
+            if self.processes.alive(name):
+                continue
+            if name not in told:
                 told.add(name)
-                self.say(f"{name} has ended, the rounds go on without it: {self.processes.last_words(name, 2)}")
+                self.say(f"{name} has ended: {self.processes.last_words(name, 2)}")
+            if name in self.nodes and time.monotonic() > self.nodes[name].since + RESTARTED_AFTER:
+                self._start_node(name)
+
+    def _start_node(self, name: str) -> None:
+        node = self.nodes[name]
+        node.since = time.monotonic()
+        self._start(name, node.command, node.port)
 
     def _start(self, name: str, command: Sequence[str], port: int = 0) -> None:
         if not self.processes.alive(name):

@@ -113,7 +113,7 @@ def run_table(run: Mapping[str, Any]) -> Lines:
         table,
         run["run"],
         run["status"],
-        f"{run['rounds']} of {run['of']}",
+        run["rounds"],
         run["skipped"],
         *map("{:.3f}".format, metrics.values()),
     )

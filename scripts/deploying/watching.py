@@ -188,7 +188,6 @@ def run_summary(deployment: Deployment, place: Place, name: str) -> dict[str, An
             "status": run.status,
             "error": run.error,
             "rounds": rounds[-1].number if rounds else 0,
-            "of": run.settings.get("rounds"),
             "skipped": sum(one.skipped is not None for one in rounds),
             "metrics": figures(rounds[-1]) if rounds else {},
             "seconds": [round(one.seconds, 2) for one in rounds],
