@@ -28,6 +28,7 @@ Say = Callable[[str], None]
 SUPERLINK, SUPEREXEC = "superlink", "superexec"
 # A SuperLink takes a node that was killed for online, and refuses it until its heartbeats have been missed for a while.
 RESTARTED_AFTER = 10.0  # seconds
+GONE = "unregistered"  # Flower's word for a node that may connect no more
 SERVER_APP = "flwr-serverapp"  # the program in which Flower runs a ServerApp
 
 
@@ -201,8 +202,11 @@ class Rehearsal:
 
 def register(deployment: Deployment, place: Place, sites: Sequence[Site], say: Say) -> None:
     """Have the SuperLink of a place know the keys of these sites; those it knows already stay as they are."""
-    nodes: dict[str, str] = json_in(place.registered) if place.database.exists() else {}
+    nodes: dict[str, str] = json_in(place.registered)
     flwr = Flwr(deployment.programs, place)
+    if nodes:  # a SuperLink whose database was lost has forgotten them
+        known = flwr.nodes()
+        nodes = {identity: node for identity, node in nodes.items() if known.get(node, GONE) != GONE}
     new = [site for site in sites if site.identity not in nodes]
     with ThreadPoolExecutor() as pool:  # each is a program that takes its time to start
         keys = [deployment.site_folder(site.name) / "node.key.pub" for site in new]
