@@ -27,12 +27,18 @@ test: setup
 slow: setup
 	$(BIN)/pytest -m slow
 
+fuzz: setup
+	for target in replies services manifests; do \
+		$(BIN)/python tests/fuzzing/fuzz.py $$target --seconds 1200 || exit 1; \
+	done
+
 bench: setup
 	$(BIN)/hawthorn benchmark speed
 	$(BIN)/hawthorn benchmark rounds
 	$(BIN)/hawthorn benchmark start
 	$(BIN)/hawthorn benchmark training
 	$(BIN)/hawthorn benchmark replies
+	$(BIN)/hawthorn benchmark aggregation
 
 check: setup
 	$(BIN)/ruff format --check .
