@@ -23,6 +23,7 @@ def defended(**settings):
     return on_engine("in-process", 5, lambda grid: one.run("defended", grid, lambda _: None))
 
 
+@pytest.mark.slow
 def test_a_guarded_simulation_ends_with_the_model_that_was_there_before():
     run = defended(guard="holdout")
     undone = {record.round for record in run.records if record.rolled_back}
@@ -44,6 +45,7 @@ def test_the_command_takes_a_guard(hawthorn: Callable[..., Ended]):
     assert hawthorn("simulate", *SMALL, "--guard", "holdout", "--no-report").status == 0
 
 
+@pytest.mark.slow
 def test_the_benchmark_counts_what_was_rolled_back(monkeypatch):
     monkeypatch.setattr(guard, "ROUNDS", 15)
     monkeypatch.setattr(guard, "SEEDS", (1,))

@@ -57,6 +57,7 @@ def rolled_back(records):
     return {record.round: record.rolled_back for record in records if record.rolled_back}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("guard", ["holdout", "holdout + clients"])
 def test_in_peace_no_round_is_rolled_back(guard):
     records, metrics, _ = trained(guard=guard)
@@ -64,6 +65,7 @@ def test_in_peace_no_round_is_rolled_back(guard):
     assert metrics[ROUNDS]["accuracy"] > 0.9
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("guard", ["holdout", "clients"])
 def test_a_replaced_model_is_rolled_back_and_suspicion_remains(guard):
     records, metrics, _ = trained("replacement", guard)

@@ -159,6 +159,7 @@ def test_a_fit_is_the_ridge_regression_on_the_updates(poisoned):
     np.testing.assert_allclose(row_of(found.commit), replayed + weights @ rows, atol=1e-6)
 
 
+@pytest.mark.slow
 def test_a_fit_adds_up_rounds_where_there_are_many_updates_and_few_columns(poisoned, monkeypatch):
     monkeypatch.setattr("hawthorn.server.rewinding.fitting.MOST", 12)
     found = rewound(poisoned, [attacker(settings())], method="fit")
@@ -181,6 +182,7 @@ def test_a_fit_needs_moves_that_are_sums_of_updates(tmp_path):
         rewound(path, [attacker(of)], method="fit")
 
 
+@pytest.mark.slow
 def test_a_rewind_from_a_round_begins_at_the_newest_checkpoint_before_it(tmp_path):
     path = tmp_path / "audit.db"
     of = settings(holdout="")
