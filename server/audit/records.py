@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -128,3 +128,14 @@ class Retained:
     clients: tuple[str, ...]
     rows: NDArray[Any]
     half: bool
+
+
+def held_by(orders: Sequence[OrderRecord], ordered: Mapping[int, int], over: int) -> set[str]:
+    """Whom an operator's orders keep in quarantine after the round `over`, where `ordered` tells when they came."""
+    held: set[str] = set()
+    for order in orders:
+        if order.result != "" or order.kind not in ("quarantine", "release"):
+            continue
+        lasts = order.rounds is None or over < ordered.get(order.entry or 0, 0) + order.rounds
+        (held.add if order.kind == "quarantine" and lasts else held.discard)(order.client)
+    return held

@@ -23,7 +23,7 @@ from ..files import made_folder, path_of
 from . import schema
 from .chain import START, entry_digest, faults
 from .opening import explained, opened_engine
-from .records import ClientRecord, Contribution, Entry, Metric, OrderRecord, Retained, Round, Run, Scalar
+from .records import ClientRecord, Contribution, Entry, Metric, OrderRecord, Retained, Round, Run, Scalar, held_by
 from .values import Values, now
 from .writing import Keeping, RunAudit, commit_after, commit_before
 
@@ -264,19 +264,10 @@ class Audit:
 
     def _held(self, run: int) -> set[str]:
         """Whom an operator keeps in quarantine, by identity."""
-        orders, entries = schema.orders.c, schema.entries.c
-        rounds = select(entries.number, entries.round).where(entries.run == run)
-        after = {row["number"]: row["round"] for row in self._rows(rounds)}
-        over = max(after.values(), default=0)
-        query = select(schema.orders).where(orders.run == run, orders.result == "").order_by(orders.id)
-        held: set[str] = set()
-        for row in self._rows(query):
-            lasts = row["rounds"] is None or over < after.get(row["entry"], 0) + row["rounds"]
-            if row["kind"] == "quarantine" and lasts:
-                held.add(row["client"])
-            elif row["kind"] in ("quarantine", "release"):
-                held.discard(row["client"])
-        return held
+        entries = schema.entries.c
+        rounds = self._rows(select(entries.number, entries.round).where(entries.run == run))
+        after = {row["number"]: row["round"] for row in rounds}
+        return held_by(self.orders(run), after, max(after.values(), default=0))
 
     # orders
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, replace
 from hawthorn.strategies.reputation import QUARANTINE, Standing
 
 from ..audit import Audit
-from ..audit.records import ClientRecord, Contribution, Entry, Metric, OrderRecord, Round, Run
+from ..audit.records import ClientRecord, Contribution, Entry, Metric, OrderRecord, Round, Run, held_by
 
 TAIL = 500  # entries that are kept for pages that were away
 CATCH_UP = 20  # rounds at once above which the clients are counted by the database
@@ -101,17 +101,6 @@ class Following:
             clients = {name: replace(client, standing=standings.get(name)) for name, client in clients.items()}
         held = held_by(found.orders, self._ordered, found.round.number if found.round else 0)
         return {name: replace(client, held=name in held) for name, client in clients.items()}
-
-
-def held_by(orders: Sequence[OrderRecord], ordered: Mapping[int, int], over: int) -> set[str]:
-    """Whom an operator's orders keep in quarantine after the round `over`, where `ordered` tells when they came."""
-    held: set[str] = set()
-    for order in orders:
-        if order.result != "" or order.kind not in ("quarantine", "release"):
-            continue
-        lasts = order.rounds is None or over < ordered.get(order.entry or 0, 0) + order.rounds
-        (held.add if order.kind == "quarantine" and lasts else held.discard)(order.client)
-    return held
 
 
 def counted_on(client: ClientRecord | None, one: Contribution) -> ClientRecord:
