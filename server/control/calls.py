@@ -182,12 +182,7 @@ class Gate(grpc.ServerInterceptor):
         except Exception as error:
             if isinstance(error, Gone) or not context.is_active():
                 context.abort(StatusCode.CANCELLED, "the caller has left")  # nobody is told
-            refusal = refusal_of(error)
-            if refusal.code is StatusCode.INTERNAL:
-                logger.exception("%s failed", method)
-            else:
-                logger.info("%s: %s, %s", method, refusal.code.name, refusal)
-            context.abort(refusal.code, str(refusal)[:1000])
+            context.abort(*_told(method, error))
 
     @contextmanager
     def _slot(self, kind: str) -> Generator[None]:
@@ -214,6 +209,20 @@ class Gate(grpc.ServerInterceptor):
                 self.sweep()
             except Exception:
                 logger.exception("the overseer failed, and goes on")
+
+
+def _told(method: str, error: Exception) -> tuple[StatusCode, str]:
+    """The status that an error ends a call with, and its words, logged.
+
+    No frame that the error has passed may keep it: such a circle would hold the call's HTTP/2 stream until Python's
+    collector comes by, and a connection that seems to have too many streams has its next calls refused by gRPC.
+    """
+    refusal = refusal_of(error)
+    if refusal.code is StatusCode.INTERNAL:
+        logger.error("%s failed", method, exc_info=error)
+    else:
+        logger.info("%s: %s, %s", method, refusal.code.name, refusal)
+    return refusal.code, str(refusal)[:1000]
 
 
 def decoded(kind: type[Message], request: bytes) -> Any:
