@@ -38,7 +38,7 @@ METHODS = [
 
 @pytest.fixture(scope="module", autouse=True)
 def uncollected():
-    """No collector comes by, as in a large process: a call that is over is let go at once, or gRPC refuses later ones."""
+    """No collector comes by, as in a large process: calls that are over must be let go without one."""
     gc.collect()
     gc.disable()
     yield
