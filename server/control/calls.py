@@ -214,15 +214,16 @@ class Gate(grpc.ServerInterceptor):
 def _told(method: str, error: Exception) -> tuple[StatusCode, str]:
     """The status that an error ends a call with, and its words, logged.
 
-    No frame that the error has passed may keep it: such a circle would hold the call's HTTP/2 stream until Python's
-    collector comes by, and a connection that seems to have too many streams has its next calls refused by gRPC.
+    No frame that the error has passed may keep it, nor a record of the log: that would hold the call's HTTP/2 stream
+    until Python's collector comes by, and of a connection that seems to have too many gRPC refuses the next ones.
     """
     refusal = refusal_of(error)
+    words = str(refusal)[:1000]
     if refusal.code is StatusCode.INTERNAL:
         logger.error("%s failed", method, exc_info=error)
     else:
-        logger.info("%s: %s, %s", method, refusal.code.name, refusal)
-    return refusal.code, str(refusal)[:1000]
+        logger.info("%s: %s, %s", method, refusal.code.name, words)
+    return refusal.code, words
 
 
 def decoded(kind: type[Message], request: bytes) -> Any:
