@@ -1,5 +1,6 @@
 """What holds for every test: the same random numbers in every run, and no more threads than there are to spare."""
 
+import gc
 import os
 
 os.environ.setdefault(
@@ -17,3 +18,9 @@ settings.register_profile(
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
 )
 settings.load_profile("hawthorn")
+
+
+def pytest_collection_finish():
+    """Thousands of tests are objects that stay: Python's collector need not walk them again and again."""
+    gc.collect()
+    gc.freeze()

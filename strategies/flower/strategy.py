@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import math
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -17,12 +16,11 @@ from flwr.serverapp.strategy import Bulyan, Result, Strategy
 from numpy.typing import NDArray
 
 from ..contract import hostile_count
-from ..defense import Defense, Outcome, refuse_weights
+from ..defense import Defense, Outcome
 from ..errors import AuditError, SettingError, UpdateError
 from ..kernels import LostColumnsError
 from ..reputation import QUARANTINE, Standing, most_rejected, quarantined, standings, suspected, unasked
 from ..updates import Updates, byte_count, check_place
-from ..weights import client_weights
 from .admission import Admission, Admitted
 from .arrays import serialized
 from .clients import Roster, connected, connected_clients, least_nodes
@@ -35,6 +33,7 @@ from .metrics import capped, merged, well_formed
 from .provenance import Provenance
 from .record import Client, RoundRecord
 from .remembered import recall, remembered
+from .wrapped import check_quorum, check_trusted, check_weights, check_wrapped, replies_needed, setting_of
 
 logger = logging.getLogger(__name__)
 
@@ -90,8 +89,8 @@ class RobustStrategy(Strategy):
         sampling_timeout: float = 600.0,
         require_manifest: bool = False,
     ) -> None:
-        _check(inner, defense, most_examples)
-        _check_quorum(quorum)
+        check_wrapped(inner, defense, most_examples)
+        check_quorum(quorum)
         check_place(memory, spool, shards)
         if shards is not None and defense is not None and defense.momentum:
             raise SettingError("momentum remembers clients' updates in this process: leave out momentum, or shards")
@@ -100,14 +99,14 @@ class RobustStrategy(Strategy):
         self.observers = tuple(observers)
         self.most_examples = most_examples
         if weighted_by != "":
-            _check_weights(weighted_by, self.defense)
+            check_weights(weighted_by, self.defense)
         self.weighted_by = weighted_by if isinstance(weighted_by, str) else dict(weighted_by)
         self.memory = None if memory is None else byte_count(memory)
         self.spool = spool
         self.shards = shards
-        _check_trusted(trusted, self.defense)
+        check_trusted(trusted, self.defense)
         self.trusted = trusted
-        self.counted_by = _setting(inner, "weighted_by_key", "num-examples")
+        self.counted_by = setting_of(inner, "weighted_by_key", "num-examples")
         self.ledger, self.guard, self.quorum, self.sampling_timeout = ledger, guard, quorum, sampling_timeout
         self.require_manifest = require_manifest
         self.state: dict[str, Any] | None = None
@@ -367,7 +366,7 @@ class RobustStrategy(Strategy):
         try:
             admission.updates.clear()
             own, fault = self._own_update(server_round, admission.model)  # while the clients are at it, too
-            needed = _needed(self.quorum, len(self._trained))
+            needed = replies_needed(self.quorum, len(self._trained))
             for reply in replies:
                 admission.admit(reply)
                 del reply  # the next one must not arrive beside it
@@ -473,79 +472,3 @@ def _why_empty(admission: Admission) -> str:
     if not admission.roll.messages:
         return "no client was asked"
     return f"none of the {len(admission.roll.messages)} clients asked sent a usable reply"
-
-
-def _needed(quorum: int | float | None, asked: int) -> int | None:
-    """With how many usable replies a round closes, None where it waits for all.
-
-    >>> _needed(0.8, 10), _needed(3, 10), _needed(None, 10)
-    (8, 3, None)
-    """
-    if quorum is None:
-        return None
-    return min(quorum if isinstance(quorum, int) else math.ceil(round(quorum * asked, 9)), asked)
-
-
-def _check_quorum(quorum: object) -> None:
-    """Raise `SettingError` unless this is None, a count or a share of the clients asked."""
-    count = isinstance(quorum, int) and not isinstance(quorum, bool) and quorum >= 1
-    if quorum is None or count or (isinstance(quorum, float) and 0 < quorum <= 1):
-        return
-    raise SettingError(f"quorum must be a count such as 8 or a share of the clients asked such as 0.8, got {quorum!r}")
-
-
-def _setting(strategy: Strategy, name: str, default: str) -> str:
-    """A strategy's setting, or that of the strategy it wraps in turn."""
-    found: object = strategy
-    while found is not None:
-        value: object = getattr(found, name, None)
-        if isinstance(value, str):
-            return value
-        found = getattr(found, "strategy", None)
-    return default
-
-
-def _check_trusted(trusted: object, defense: Defense) -> None:
-    """Raise `SettingError` where the defense asks for an update of the server's own and has none, or the reverse."""
-    if "trusted" in defense.asked and not callable(trusted):
-        raise SettingError(
-            f"{defense} compares clients with an update of the server's own: write trusted=..., a function of the "
-            "round and the arrays sent that gives the arrays after the server's own training"
-        )
-    if trusted is not None and "trusted" not in defense.asked:
-        raise SettingError(f"no part of {str(defense)!r} uses a trusted update: leave trusted out")
-
-
-def _check_weights(weighted_by: object, defense: Defense) -> None:
-    """Raise `SettingError` unless these are weights, and of a defense that takes some."""
-    expected = "weighted_by must be 'examples', or a mapping from node ids to finite positive weights"
-    if isinstance(weighted_by, Mapping):
-        weights = cast("Mapping[object, object]", weighted_by)
-        if not weights or not all(isinstance(node, int) for node in weights):
-            raise SettingError(f"{expected}, got {weighted_by!r}")
-        try:
-            client_weights(list(weights.values()), len(weights))
-        except UpdateError as error:
-            raise SettingError(f"{expected}: {error}") from error
-    elif weighted_by != "examples":
-        raise SettingError(f"{expected}, got {weighted_by!r}")
-    refuse_weights(defense)
-
-
-def _check(inner: object, defense: object, most_examples: float | None) -> None:
-    """Raise `SettingError` for what cannot be wrapped or run."""
-    if not isinstance(inner, Strategy):
-        raise SettingError(f"RobustStrategy wraps a flwr.serverapp.strategy such as FedAvg(), got {inner!r}")
-    if defense is not None and not isinstance(defense, Defense):
-        raise SettingError(f"write Defense.parse({str(defense)!r}, f=...) instead of {defense!r}")
-    if most_examples is not None and not (math.isfinite(most_examples) and most_examples > 0):
-        raise SettingError(f"most_examples must be a finite positive number, got {most_examples!r}")
-    if getattr(inner, "accountant", None) is not None:
-        raise SettingError(
-            "privacy accounting needs every client's own reply; pass accountant=None to wrap the strategy"
-        )
-    if hasattr(inner, "clipping_norm"):
-        logger.warning(
-            "%s calibrates its noise to a mean over clients; of a robust update it guarantees no privacy",
-            type(inner).__name__,
-        )

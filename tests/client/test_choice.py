@@ -95,6 +95,7 @@ def test_trials_are_short(digits: Task) -> None:
     assert len(seen) == 2 * (choice.RUNS + 1)
 
 
+@pytest.mark.slow
 def test_a_fleet_chooses_once_and_gives_the_same_bits_in_another_process(digits: Task, cache: Path) -> None:
     fleet = Fleet(digits, seed=1)
     first, _ = fleet.trained(fleet.initial, jobs_of(digits))

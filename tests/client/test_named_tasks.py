@@ -222,7 +222,9 @@ def test_the_real_data_is_learned(text: str, real_data: Callable[[str], Path]) -
 STORIES = {"sms_spam": 0.1, "heart_disease(pooled=True)": 0.1, "pneumonia_mnist": 0.2, "breast_cancer": 0.05}
 
 
-@pytest.mark.parametrize("text", STORIES)
+@pytest.mark.parametrize(
+    "text", [pytest.param(text, marks=[pytest.mark.slow] * (text == "pneumonia_mnist")) for text in STORIES]
+)
 def test_a_story_harms_a_federation_of_which_three_of_ten_are_hostile(
     text: str, real_data: Callable[[str], Path]
 ) -> None:

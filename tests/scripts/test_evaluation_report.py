@@ -193,7 +193,7 @@ def inside(page: Page, group: Element, found: set[str]) -> set[str]:
     return found & {group.attributes["id"], *(one.attributes.get("id", "") for one in page.within(group, "span"))}
 
 
-@pytest.mark.parametrize("which", ["evaluation", "two_tasks"])
+@pytest.mark.parametrize("which", [pytest.param("evaluation", marks=pytest.mark.slow), "two_tasks"])
 def test_the_command_of_a_cell_runs_that_cell(
     which: str, request: pytest.FixtureRequest, store: Path, hawthorn: Callable[..., Ended]
 ):

@@ -62,6 +62,7 @@ def test_what_has_run_is_found_and_only_what_is_new_is_run(tmp_path: Path):
         assert store.found(more).keys() == {cell.key for cell in more}
 
 
+@pytest.mark.slow
 def test_a_cell_is_the_same_bits_in_this_process_and_in_workers(tmp_path: Path):
     found = cells(attacks=["gaussian"])
     with Store(tmp_path / "cells.db") as store:

@@ -123,6 +123,7 @@ def test_whoever_searches_for_a_wish_tries_only_attacks_that_have_it(wish: Call 
     assert any("model_replacement" in one.attack for one in known)
 
 
+@pytest.mark.slow
 def test_processes_are_kept_for_the_next_cells_and_replaced_when_one_has_died(tmp_path: Path):
     written = {"clients": 3, "rounds": 1, "local-steps": 1, "tolerated": "0.2"}
     with Store(tmp_path / "cells.db") as store, Processes(2) as hands:

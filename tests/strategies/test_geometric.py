@@ -51,7 +51,10 @@ def spread(rows):
 @pytest.mark.parametrize("case", [case for case in CASES if case[0] not in TIED | MANY], ids="-".join)
 @pytest.mark.parametrize("size", SIZES, ids=str)
 def test_rules_agree_with_their_definition(name, case, size):
-    rows, rule = matrix(case[0], 1, *size, case[1]), RULES[name]
+    n, d = size
+    if name == "residual_reweighting":
+        d = min(d, 300)  # its oracle goes from column to column
+    rows, rule = matrix(case[0], 1, n, d, case[1]), RULES[name]
     if name == "dnc" and case[0] in HUGE:
         pytest.skip("seen from the mean, which is far away, an oracle in float64 cannot tell the other rows apart")
     if name in {"median_of_means", "residual_reweighting"} and len(np.unique(rows[:, 0])) < len(rows):
