@@ -26,13 +26,15 @@ class Subject(StrEnum):
     aggregation = "aggregation"
     rewind = "rewind"
     guard = "guard"
+    audit = "audit"
 
 
 SUBJECTS = (
     "speed: every rule and pipeline, in reads of the updates. rounds: from Flower replies to the new model. "
     "start: the first use, compiled and cached. training: a round of simulated clients. "
     "replies: bad replies before every strategy. aggregation: a round through the gRPC service. "
-    "rewind: a backdoor found late, and what takes it out. guard: models rolled back in peace and under attack."
+    "rewind: a backdoor found late, and what takes it out. guard: models rolled back in peace and under attack. "
+    "audit: commits and questions after 20,000 rounds."
 )
 
 

@@ -12,7 +12,7 @@ from hawthorn.strategies import AuditError
 from sqlalchemy import Connection, Engine, create_engine, event, inspect, text
 from sqlalchemy.exc import ArgumentError, IntegrityError, SQLAlchemyError
 
-NEWEST = "0002"  # the last step in `migrations/versions`
+NEWEST = "0003"  # the last step in `migrations/versions`
 ONE_BY_ONE = threading.Lock()  # Alembic knows one migration at a time
 LOCK = 0x48415754  # the advisory lock under which PostgreSQL's tables are changed
 

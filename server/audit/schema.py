@@ -18,6 +18,7 @@ from sqlalchemy import (
     Float,
     ForeignKey,
     ForeignKeyConstraint,
+    Index,
     Integer,
     LargeBinary,
     MetaData,
@@ -85,7 +86,7 @@ verdicts = Table(
     Column("round", Integer, primary_key=True),
     Column("position", Integer, primary_key=True),  # the row of the geometry; refused replies follow the admitted ones
     # text, because Flower's node ids do not fit a signed 64-bit integer
-    Column("client", String(64), nullable=False, index=True),  # the identity
+    Column("client", String(64), nullable=False),  # the identity
     Column("admitted", Boolean, nullable=False),
     Column("accepted", Boolean, nullable=False),
     Column("weight", Float, nullable=False),
@@ -98,6 +99,8 @@ verdicts = Table(
     Column("digest", String(64)),  # of the update's bytes, as admitted
     Column("manifest", JSON),
     ForeignKeyConstraint(["run", "round"], ["rounds.run", "rounds.round"]),
+    # clients are counted from the index alone
+    Index("ix_verdicts_by_client", "run", "client", "round", "admitted", "accepted"),
 )
 
 metrics = Table(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import secrets
 from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import replace
 from importlib.metadata import version
 from pathlib import Path
@@ -15,7 +16,7 @@ from hawthorn.strategies import AuditError, Geometry, Verdict
 from hawthorn.strategies.flower import Commit
 from hawthorn.strategies.flower.ledger import Kind
 from hawthorn.strategies.reputation import Standing
-from sqlalchemy import Engine, Executable, case, func, insert, select, update
+from sqlalchemy import Connection, Engine, Executable, case, func, insert, select, update
 from sqlalchemy.engine import RowMapping
 
 from ..archive import load_updates
@@ -27,6 +28,8 @@ from .records import ClientRecord, Contribution, Entry, Metric, OrderRecord, Ret
 from .values import Values, now
 from .writing import Keeping, RunAudit, commit_after, commit_before
 
+AT_ONCE = 400  # rounds that one query asks for
+LISTED = 10  # of what there is instead of what was asked for
 COUNTED = ("accepted", "rejected", "refused")
 
 
@@ -48,6 +51,10 @@ class Audit:
     def url(self) -> str:
         """Where the audit is, without a password."""
         return self._engine.url.render_as_string(hide_password=True)
+
+    def begin(self) -> AbstractContextManager[Connection]:
+        """A transaction of the database itself, for tools that know its tables."""
+        return self._engine.begin()
 
     def close(self) -> None:
         """Close every connection."""
@@ -143,22 +150,25 @@ class Audit:
             raise AuditError("the audit has no runs yet")
         return runs[-1]
 
-    def rounds(self, run: int, after: int = 0) -> tuple[Round, ...]:
-        """The rounds of a run after one of them, in order, with the metrics of the model after each."""
-        metrics = self.metrics(run, after)
+    def rounds(self, run: int, after: int = 0, *, most: int | None = None) -> tuple[Round, ...]:
+        """The rounds of a run after one of them, in order, with the metrics of the model after each; `most` so many."""
         table, verdicts, entries = schema.rounds.c, schema.verdicts.c, schema.entries.c
         columns = (table.round, table.skipped, table.seconds, table.size, table.rolled_back, entries.at)
         committed = schema.rounds.outerjoin(
             schema.entries, (entries.run == table.run) & (entries.number == table.entry)
         )
+        chosen = select(*columns).select_from(committed).where(table.run == run, table.round > after)
+        rows = self._rows(chosen.order_by(table.round).limit(most))
+        if not rows:
+            return ()
+        last = rows[-1]["round"]
+        metrics = self.metrics(run, after, upto=last)
         counted = (
             select(verdicts.round, *_counts())
-            .where(verdicts.run == run, verdicts.round > after)
+            .where(verdicts.run == run, verdicts.round > after, verdicts.round <= last)
             .group_by(verdicts.round)
         )
         counts = {row["round"]: (row["accepted"], row["rejected"], row["refused"]) for row in self._rows(counted)}
-        chosen = select(*columns).select_from(committed).where(table.run == run, table.round > after)
-        rows = self._rows(chosen.order_by(table.round))
         return tuple(
             Round(
                 row["round"],
@@ -173,29 +183,53 @@ class Audit:
             for row in rows
         )
 
-    def metrics(self, run: int, after: int = -1) -> dict[int, dict[str, Metric]]:
-        """The model's metrics by round (0 is the initial model) and name, of the rounds after one of them."""
+    def last_round(self, run: int) -> int:
+        """The number of a run's newest round, 0 before there is one."""
+        table = schema.rounds.c
+        return self._rows(select(func.max(table.round).label("last")).where(table.run == run))[0]["last"] or 0
+
+    def metrics(self, run: int, after: int = -1, *, upto: int | None = None) -> dict[int, dict[str, Metric]]:
+        """The model's metrics by round (0 is the initial model) and name, of the rounds after one `upto` another."""
         by_round: dict[int, dict[str, Metric]] = {}
         table = schema.metrics.c
         query = select(schema.metrics).where(table.run == run, table.round > after)
+        if upto is not None:
+            query = query.where(table.round <= upto)
         for row in self._rows(query.order_by(table.round, table.name)):
             by_round.setdefault(row["round"], {})[row["name"]] = _number(row["value"])
         return by_round
 
-    def contributions(self, run: int, round: int | None = None, client: str | None = None) -> tuple[Contribution, ...]:
+    def contributions(
+        self,
+        run: int,
+        round: int | None = None,
+        client: str | None = None,
+        *,
+        after: int = 0,
+        before: int | None = None,
+        most: int | None = None,
+        newest: int | None = None,
+    ) -> tuple[Contribution, ...]:
         """What every client, or one, sent in a run, or in one of its rounds, and what became of it.
 
-        Admitted replies come first in each round, in the order of the geometry's rows. Raises `AuditError` for a round
-        the run does not have.
+        Of the rounds `after` one and `before` another, the first so many (`most`) or the last (`newest`). Admitted
+        replies come first in each round, in the order of the geometry's rows. Raises `AuditError` for a round that the
+        run does not have.
         """
         table = schema.verdicts.c
-        query = select(schema.verdicts).where(table.run == run).order_by(table.round, table.position)
+        query = select(schema.verdicts).where(table.run == run, table.round > after)
         if round is not None:
             self._row_of_round(run, round)
             query = query.where(table.round == round)
         if client is not None:
             query = query.where(table.client == client)
-        return tuple(_contribution(row) for row in self._rows(query))
+        if before is not None:
+            query = query.where(table.round < before)
+        if newest is not None:
+            rows = self._rows(query.order_by(table.round.desc(), table.position.desc()).limit(newest))[::-1]
+        else:
+            rows = self._rows(query.order_by(table.round, table.position).limit(most))
+        return tuple(map(_contribution, rows))
 
     def geometry(self, run: int, round: int) -> Geometry | None:
         """The geometry of a round; its rows are the admitted `contributions`. None where no reply was admitted."""
@@ -230,21 +264,13 @@ class Audit:
             func.max(table.round).label("last"),
         )
         rows = self._rows(select(*columns, *_counts()).where(table.run == run).group_by(table.client))
-        latest = (
-            select(table.client, func.max(table.round).label("round"))
-            .where(table.run == run)
-            .group_by(table.client)
-            .subquery()
-        )
-        newest = (
-            select(table.client, table.name, table.node, table.reason)
-            .join(latest, (table.client == latest.c.client) & (table.round == latest.c.round))
-            .where(table.run == run)
-            .order_by(table.position)
-        )
-        said = {row["client"]: row for row in self._rows(newest)}
-        standings, held = self.standings(run), self._held(run)
-        found = [
+        newest = select(table.client, table.name, table.node, table.reason).where(table.run == run)
+        latest, said = sorted({row["last"] for row in rows}), dict[str, RowMapping]()
+        for start in range(0, len(latest), AT_ONCE):
+            chosen = newest.where(table.round.in_(latest[start : start + AT_ONCE]))
+            said |= {row["client"]: row for row in self._rows(chosen.order_by(table.round, table.position))}
+        standings, held = self.standings(run), self.held(run)
+        clients = [
             ClientRecord(
                 identity=row["client"],
                 name=said[row["client"]]["name"] or "",
@@ -260,14 +286,13 @@ class Audit:
             )
             for row in rows
         ]
-        return tuple(sorted(found, key=lambda one: (not one.identity.isdecimal(), len(one.identity), one.identity)))
+        return tuple(sorted(clients, key=lambda one: (not one.identity.isdecimal(), len(one.identity), one.identity)))
 
-    def _held(self, run: int) -> set[str]:
+    def held(self, run: int) -> set[str]:
         """Whom an operator keeps in quarantine, by identity."""
         entries = schema.entries.c
-        rounds = self._rows(select(entries.number, entries.round).where(entries.run == run))
-        after = {row["number"]: row["round"] for row in rounds}
-        return held_by(self.orders(run), after, max(after.values(), default=0))
+        told = self._rows(select(entries.number, entries.round).where(entries.run == run, entries.kind == "orders"))
+        return held_by(self.orders(run), {row["number"]: row["round"] for row in told}, self.last_round(run))
 
     # orders
 
@@ -288,9 +313,9 @@ class Audit:
         """
         self.find_run(run)
         if kind in ("quarantine", "release"):
-            known = [one.identity for one in self.clients(run)]
-            if client not in known:
-                raise AuditError(f"run {run} has seen no client {client!r}; it has seen {', '.join(known) or 'nobody'}")
+            if not self.contributions(run, client=client, most=1):
+                known = [one.identity for one in self.clients(run)]
+                raise AuditError(f"run {run} has seen no client {client!r}; it has seen {_listed(known, 'clients')}")
             if rounds is not None and rounds < 1:
                 raise AuditError(f"a quarantine lasts at least one round, got rounds={rounds}")
         if kind == "roll_back":
@@ -313,11 +338,11 @@ class Audit:
 
     # the chain, and what it holds
 
-    def entries(self, run: int, after: int = -1) -> tuple[Entry, ...]:
-        """The commits of a run after one of them, oldest first."""
+    def entries(self, run: int, after: int = -1, *, most: int | None = None) -> tuple[Entry, ...]:
+        """The commits of a run after one of them, oldest first; `most` so many."""
         table = schema.entries
         query = select(table).where(table.c.run == run, table.c.number > after).order_by(table.c.number)
-        return tuple(Entry(**row) for row in self._rows(query))
+        return tuple(Entry(**row) for row in self._rows(query.limit(most)))
 
     def head(self, run: int) -> Entry:
         """The last commit of a run; raises `AuditError` for one that has none."""
@@ -368,8 +393,9 @@ class Audit:
         table = schema.rounds.c
         rows = self._rows(select(schema.rounds).where(table.run == run, table.round == round))
         if not rows:
-            known = [found.number for found in self.rounds(run)]
-            raise AuditError(f"run {run} has no round {round}; it has {_listed(known, 'rounds')}")
+            known = self._rows(select(table.round).where(table.run == run).order_by(table.round))
+            numbers = [row["round"] for row in known]
+            raise AuditError(f"run {run} has no round {round}; it has {_listed(numbers, 'rounds')}")
         return rows[0]
 
     def _rows(self, query: Executable) -> Sequence[RowMapping]:
@@ -408,5 +434,9 @@ def _float(value: Any) -> Any:
     return float(value) if value in ("inf", "-inf", "nan") else value
 
 
-def _listed(numbers: list[int], plural: str) -> str:
-    return f"{plural} {', '.join(map(str, numbers))}" if numbers else f"no {plural}"
+def _listed(known: Sequence[int | str], plural: str) -> str:
+    """What there is, of very many the first and the last."""
+    if not known:
+        return f"no {plural}"
+    shown = [*known[:LISTED], "...", known[-1]] if len(known) > LISTED + 2 else known
+    return f"{plural} {', '.join(map(str, shown))}"

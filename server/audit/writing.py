@@ -250,13 +250,13 @@ class RunAudit:
         keeping, folder = self.keeping, self.keeping.folder
         if folder is None:
             return
-        table, rounds = schema.checkpoints, schema.rounds.c
-        query = select(table).where(table.c.run == self.id).order_by(table.c.entry.desc())
-        rows = self._read(lambda connection: connection.execute(query).mappings().all())
+        table, rounds = schema.checkpoints.c, schema.rounds.c
+        files = select(table.model, table.memory).where(table.run == self.id)
+        newest = files.order_by(table.entry.desc()).limit(keeping.newest)
         kept: set[str] = set()
-        for place, row in enumerate(rows):
-            if place < keeping.newest or row["round"] % keeping.every == 0:
-                kept |= {row["model"], row["memory"]}
+        for query in (newest, files.where(table.round % keeping.every == 0)):
+            for row in self._read(lambda connection, query=query: connection.execute(query).all()):
+                kept |= set(row)
         updates = select(rounds.updates).where(rounds.run == self.id, rounds.updates.is_not(None))
         updates = updates.order_by(rounds.round.desc())
         if isinstance(keeping.updates, int):

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Sequence
+import threading
+from collections.abc import Callable, Generator, Mapping, Sequence
 from importlib.metadata import version
 from typing import Any, TypeVar
 
 from grpc import StatusCode
 from hawthorn.strategies import AuditError
 
-from ..audit import Audit
+from ..audit import Audit, Census
 from ..audit.records import ClientRecord, Entry, Run
 from . import hawthorn_pb2 as pb
 from .calls import Call
@@ -18,6 +19,7 @@ from .refusal import Refusal
 from .telling import client_told, news_told, order_told, round_told, run_told, verdict_told
 
 MOST_ORDERS = 1000
+MOST_COUNTED = 16  # runs whose clients are counted on
 
 Record = TypeVar("Record")
 
@@ -27,6 +29,8 @@ class Operator:
 
     def __init__(self, audit: Audit, limits: Limits) -> None:
         self.audit, self.limits = audit, limits
+        self._counted: dict[int, Census] = {}
+        self._lock = threading.Lock()
 
     def methods(self) -> dict[str, Callable[[Any, Call], Any]]:
         """The methods by their names in the service."""
@@ -49,12 +53,12 @@ class Operator:
     def status(self, request: pb.StatusRequest, _call: Call) -> pb.StatusReply:
         """How a run stands."""
         run = self._run(request.run)
-        rounds = self.audit.rounds(run.id)
-        clients = self.audit.clients(run.id)
+        last = self.audit.rounds(run.id, after=self.audit.last_round(run.id) - 1, most=1)
+        clients = self._clients(run).values()
         head = self._head(run.id)
         return pb.StatusReply(
             run=run_told(run),
-            last_round=round_told(rounds[-1]) if rounds else None,
+            last_round=round_told(last[0]) if last else None,
             clients=len(clients),
             quarantined=sum(_in_quarantine(client) for client in clients),
             open_orders=sum(order.result is None for order in self.audit.orders(run.id)),
@@ -66,28 +70,31 @@ class Operator:
     def runs(self, request: pb.RunsRequest, _call: Call) -> pb.RunsReply:
         """The runs, oldest first."""
         found = sorted((run for run in self.audit.runs() if run.id > request.after), key=lambda run: run.id)
-        page, more = self._page(found, request.most)
+        page, more = _page(found, self._size(request.most))
         return pb.RunsReply(runs=map(run_told, page), more=more)
 
     def rounds(self, request: pb.RoundsRequest, _call: Call) -> pb.RoundsReply:
         """The rounds of a run after some round."""
         run = self._run(request.run)
-        page, more = self._page(self.audit.rounds(run.id, after=request.after), request.most)
+        size = self._size(request.most)
+        page, more = _page(self.audit.rounds(run.id, after=request.after, most=size + 1), size)
         return pb.RoundsReply(run=run.id, rounds=map(round_told, page), more=more)
 
     def clients(self, request: pb.ClientsRequest, _call: Call) -> pb.ClientsReply:
         """The clients of a run and where they stand."""
         run = self._run(request.run)
-        found = sorted(self.audit.clients(run.id), key=lambda client: client.identity)
-        page, more = self._page([client for client in found if client.identity > request.after], request.most)
+        found = sorted(self._clients(run).values(), key=lambda client: client.identity)
+        found = [client for client in found if client.identity > request.after]
+        page, more = _page(found, self._size(request.most))
         return pb.ClientsReply(run=run.id, clients=map(client_told, page), more=more)
 
     def history(self, request: pb.HistoryRequest, _call: Call) -> pb.HistoryReply:
         """What became of a client's updates, round by round."""
         run = self._run(request.run)
         client = self._client(run, request.client)
-        told = [one for one in self.audit.contributions(run.id, client=client.identity) if one.round > request.after]
-        page, more = self._page(told, request.most)
+        size = self._size(request.most)
+        told = self.audit.contributions(run.id, client=client.identity, after=request.after, most=size + 1)
+        page, more = _page(told, size)
         if more:  # whole rounds, or the next page would begin within one
             page = [one for one in page if one.round < told[len(page)].round] or page
         return pb.HistoryReply(run=run.id, client=client_told(client), verdicts=map(verdict_told, page), more=more)
@@ -102,7 +109,7 @@ class Operator:
         run = self._run(request.run)
         after = request.after if request.HasField("after") else self.audit.head(run.id).number
         while True:
-            for entry in self.audit.entries(run.id, after=after):
+            for entry in self.audit.entries(run.id, after=after, most=self.limits.page):
                 call.check()
                 after = entry.number
                 yield news_told(self.audit, entry)
@@ -140,7 +147,7 @@ class Operator:
             raise Refusal(StatusCode.NOT_FOUND, str(error)) from error
 
     def _client(self, run: Run, written: str) -> ClientRecord:
-        clients = self.audit.clients(run.id)
+        clients = self._clients(run).values()
         found = [one for one in clients if one.identity == written] or [one for one in clients if one.name == written]
         if not written or not found:
             raise Refusal(StatusCode.NOT_FOUND, f"run {run.id} has no client {written!r}")
@@ -160,10 +167,23 @@ class Operator:
         over = self.audit.find_run(run).status in ("finished", "failed")
         return over and self.audit.head(run).number <= after
 
-    def _page(self, found: Sequence[Record], most: int) -> tuple[Sequence[Record], bool]:
-        """As many as one answer takes, and whether there are more."""
-        size = min(most or self.limits.page, self.limits.page)
-        return found[:size], len(found) > size
+    def _size(self, most: int) -> int:
+        """How many one answer takes where `most` are asked for."""
+        return min(most or self.limits.page, self.limits.page)
+
+    def _clients(self, run: Run) -> Mapping[str, ClientRecord]:
+        """The clients of a run by identity, counted on from the last time that somebody asked."""
+        with self._lock:
+            census = self._counted.pop(run.id, None) or Census(self.audit, run.id)
+            self._counted[run.id] = census  # asked for last, forgotten last
+            while len(self._counted) > MOST_COUNTED:
+                del self._counted[next(iter(self._counted))]
+        return census.clients()
+
+
+def _page(found: Sequence[Record], size: int) -> tuple[Sequence[Record], bool]:
+    """The first of what was found, and whether there is more."""
+    return found[:size], len(found) > size
 
 
 def _in_quarantine(client: ClientRecord) -> bool:

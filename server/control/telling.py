@@ -108,7 +108,7 @@ def news_told(audit: Audit, entry: Entry) -> pb.News:
         run=entry.run, entry=entry.number, kind=entry.kind, round=entry.round, at=entry.at, digest=entry.digest
     )
     if entry.kind == "round":
-        for one in audit.rounds(entry.run, after=entry.round - 1)[:1]:
+        for one in audit.rounds(entry.run, after=entry.round - 1, most=1):
             news.held.CopyFrom(round_told(one))
         news.verdicts.extend(map(verdict_told, audit.contributions(entry.run, entry.round)))
     if entry.kind == "orders":

@@ -43,6 +43,7 @@ logger = logging.getLogger(__name__)
 
 STATIC = Path(__file__).parent / "static"
 HEARTBEAT = 15.0  # seconds after which a silent stream says that it is there
+RECENT = 5000  # verdicts of a client that its charts are drawn from
 VERIFIED = 10.0  # seconds for which a chain that was verified is not verified again
 ORDERS: tuple[Kind, ...] = ("quarantine", "release", "pause", "resume", "roll_back")
 
@@ -174,10 +175,13 @@ class Dashboard:
         found = now.clients.get(identity)
         if found is None:
             raise HTTPException(404, f"run {now.run.id} has seen no such client")
-        told = await asyncio.to_thread(lambda: self.audit.contributions(now.run.id, client=identity))
-        before = _number(request, "before", 0, 2**31)
-        history = telling.history_told(told, before=before or None, points=300, limit=50)
-        return JSONResponse({**telling.client_told(found), "history": history})
+        before = _number(request, "before", 0, 2**31) or None
+        told = await asyncio.to_thread(
+            lambda: self.audit.contributions(now.run.id, client=identity, before=before, newest=RECENT)
+        )
+        history = telling.history_told(told, points=300, limit=50)
+        total = found.accepted + found.rejected + found.refused
+        return JSONResponse({**telling.client_told(found), "history": {**history, "total": total}})
 
     async def orders(self, request: Request) -> Response:
         """The orders to a run, those of a moment ago among them."""

@@ -8,11 +8,10 @@ from dataclasses import dataclass, field, replace
 
 from hawthorn.strategies.reputation import QUARANTINE, Standing
 
-from ..audit import Audit
-from ..audit.records import ClientRecord, Contribution, Entry, Metric, OrderRecord, Round, Run, held_by
+from ..audit import Audit, Census
+from ..audit.records import ClientRecord, Entry, Metric, OrderRecord, Round, Run
 
 TAIL = 500  # entries that are kept for pages that were away
-CATCH_UP = 20  # rounds at once above which the clients are counted by the database
 
 
 @dataclass(frozen=True, eq=False)
@@ -49,7 +48,7 @@ class Following:
         self.audit = audit
         self.now = Snapshot(run)
         self._lock = threading.Lock()
-        self._ordered: dict[int, int] = {}  # the last round that was over, by the entries that tell of orders
+        self._census = Census(audit, run.id)
 
     def news(self, run: Run) -> tuple[Entry, ...]:
         """The entries since the last call, after which `now` shows them; `run` is the run as it stands."""
@@ -69,8 +68,7 @@ class Following:
         if entries:
             tail = tuple(replace(entry, detail={}) for entry in entries[-TAIL:])
             found = self._with_rounds(replace(found, tail=(*before.tail, *tail)[-TAIL:]), entries)
-            self._ordered |= {entry.number: entry.round for entry in entries if entry.kind == "orders"}
-            found = replace(found, clients=self._clients(before, found))
+            found = replace(found, clients=self._census.clients())
         self.now = found
         return entries
 
@@ -84,39 +82,6 @@ class Following:
         first = max(min(told), 1)
         kept = tuple(one for one in found.rounds if one.number < first)
         return replace(found, rounds=(*kept, *self.audit.rounds(found.run.id, after=first - 1)))
-
-    def _clients(self, before: Snapshot, found: Snapshot) -> Mapping[str, ClientRecord]:
-        """The clients after the rounds that are new, counted on from those before where that is less work."""
-        run, known = found.run.id, before.round.number if before.round else 0
-        fresh = [one.number for one in found.rounds if one.number > known]
-        if len(fresh) > CATCH_UP:
-            clients = {client.identity: client for client in self.audit.clients(run)}
-        else:
-            clients = dict(before.clients)
-            for number in fresh:
-                for one in self.audit.contributions(run, number):
-                    clients[one.client] = counted_on(clients.get(one.client), one)
-        if fresh:
-            standings = self.audit.standings(run)
-            clients = {name: replace(client, standing=standings.get(name)) for name, client in clients.items()}
-        held = held_by(found.orders, self._ordered, found.round.number if found.round else 0)
-        return {name: replace(client, held=name in held) for name, client in clients.items()}
-
-
-def counted_on(client: ClientRecord | None, one: Contribution) -> ClientRecord:
-    """A client after one more of its replies."""
-    before = client or ClientRecord(one.client, one.name, one.node, 0, 0, 0, 0, 0, "", None, held=False)
-    return replace(
-        before,
-        name=one.name,
-        node=one.node,
-        rounds=before.rounds + (one.round != before.last_round),
-        accepted=before.accepted + one.verdict.accepted,
-        rejected=before.rejected + (one.admitted and not one.verdict.accepted),
-        refused=before.refused + (not one.admitted),
-        last_round=one.round,
-        last_reason=one.verdict.reason,
-    )
 
 
 def standing_of(client: ClientRecord) -> str:

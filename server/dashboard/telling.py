@@ -225,18 +225,17 @@ def contribution_told(one: Contribution) -> Told:
     }
 
 
-def history_told(told: Sequence[Contribution], *, before: int | None, points: int, limit: int) -> Told:
-    """A client's story: its verdicts before a round, newest first, and p-values and scores as columns of points.
+def history_told(told: Sequence[Contribution], *, points: int, limit: int) -> Told:
+    """A client's story: its newest verdicts, and p-values and scores as columns of points.
 
     Of more rounds than points those are left out that say least: of each group the lowest p-value stays.
     """
-    page = [one for one in reversed(told) if before is None or one.round < before][:limit]
+    page = told[::-1][:limit]
     admitted = [one for one in told if one.admitted]
     step = max(1, math.ceil(len(admitted) / points))
     shown = [min(admitted[start : start + step], key=_badness) for start in range(0, len(admitted), step)]
     names = sorted({name for one in shown for name in one.verdict.scores})
     return {
-        "total": len(told),
         "step": step,
         "verdicts": list(map(contribution_told, page)),
         "round": [one.round for one in shown],

@@ -21,10 +21,11 @@ import pytest
 from audit_rounds import record_of, strange_record
 from hawthorn.scripts.dashboard import app
 from hawthorn.server.audit import Audit
+from hawthorn.server.audit.census import CATCH_UP
 from hawthorn.server.certificates import Authority
 from hawthorn.server.dashboard import telling, users
 from hawthorn.server.dashboard.feed import QUEUE, Feed, News
-from hawthorn.server.dashboard.following import CATCH_UP, Following
+from hawthorn.server.dashboard.following import Following
 from hawthorn.server.dashboard.serving import Place, Served, pair_of
 from hawthorn.server.dashboard.sessions import IDLE, LONGEST, MOST, ONCE, Sessions, Throttle
 from hawthorn.server.dashboard.users import Users, matches, nobody, scrypt_hash
@@ -432,6 +433,9 @@ def test_clients_and_their_stories(ada, watched):
     contributions = watched.contributions(1, client=hostile)
     assert [one["round"] for one in story["verdicts"]] == [one.round for one in reversed(contributions)]
     assert set(story["scores"]) == set(contributions[0].verdict.scores)
+    earlier = ada.get(f"/api/runs/1/clients/{hostile}?before={contributions[-1].round}").json()["history"]
+    assert [one["round"] for one in earlier["verdicts"]] == [one.round for one in reversed(contributions[:-1])]
+    assert earlier["total"] == story["total"] == len(contributions)
 
 
 def test_numbers_that_json_does_not_know_are_none(tmp_path, users_file):
