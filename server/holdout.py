@@ -22,7 +22,7 @@ from hawthorn.strategies.flower import Ruling
 
 from .changes import KEPT, Figure, fall, followed
 from .checks import Clients, Holdout, checks
-from .watched import ACCURACY, CLIENTS, DENSITY, LOSS, RECALLS, figures, not_finite, reported, told
+from .watched import ACCURACY, CLIENTS, DENSITY, LOSS, RECALLS, figures, lost, not_finite, reported, told
 
 logger = logging.getLogger(__name__)
 
@@ -86,6 +86,9 @@ class HoldoutGuard:
         if memory["candidate"] is None:  # nobody has looked at the model before
             memory["candidate"] = memory["accepted"]
         memory = _since(memory, "clients", self.clients.since, round)
+        fault = lost(reports, least=self.clients.least)
+        if fault:
+            return _answered(fault, None, [], memory, self._advice(round, "clients"))
         seen = reported(reports, least=self.clients.least, collapse=self.clients.collapse)
         if not seen:
             logger.warning("round %d: only %d clients report of the model: it is not checked", round, len(reports))

@@ -84,6 +84,20 @@ def not_finite(metrics: MetricRecord, overall: str) -> str | None:
     return None
 
 
+def lost(reports: Mapping[str, MetricRecord], *, least: int) -> str | None:
+    """Which metric is NaN or infinite at more than half of the clients that report it, in words; None if none is.
+
+    >>> lost({"a": MetricRecord({"loss": float("nan")}), "b": MetricRecord({"loss": float("inf")})}, least=2)
+    'the loss is not finite at 2 of 2 clients'
+    """
+    for name in (LOSS, ACCURACY):
+        values = [value for report in reports.values() for value in _numbers(report, name)[:1]]
+        broken = sum(not math.isfinite(value) for value in values)
+        if len(values) >= least and 2 * broken > len(values):
+            return f"{kind(name).words} is not finite at {broken} of {len(values)} clients"
+    return None
+
+
 def figures(metrics: MetricRecord, *, overall: str, examples: int, collapse: float) -> list[Figure]:
     """What the metrics of a model on a holdout let a guard watch: the metric `overall` or, where it is not there, the
     loss; the recall of each class; the density of activations.

@@ -69,8 +69,9 @@ def merged(reports: Sequence[Claims], weights: Sequence[float], counted_by: str)
 
 def well_formed(
     replies: Iterable[Message], asked: Sequence[Message], distrusted: Set[int], counted_by: str, most: float | None
-) -> list[Message]:
-    """The evaluation replies that can be averaged, reduced to the metrics they share, with capped counts.
+) -> tuple[list[Message], dict[int, MetricRecord]]:
+    """The evaluation replies that can be averaged, reduced to the metrics they share, with capped counts; and what each
+    node told that may be listened to, whether it can be averaged or not.
 
     Left out is a reply that is an error, a stranger's or a distrusted client's, or lacks a metric that most clients
     report, or has one that is not finite. Where nobody claims a count, every client counts as one example.
@@ -101,7 +102,7 @@ def well_formed(
             continue
         record = MetricRecord({name: claims[name] for name in expected} | {counted_by: _whole(weight)})
         clean.append(Message(RecordDict({names.most_common(1)[0][0]: record}), reply_to=roll.by_node[node]))
-    return clean
+    return clean, {node: MetricRecord(claims) for node, claims, _ in reports}
 
 
 def _fault(report: Claims, expected: Mapping[str, int]) -> str | None:

@@ -240,12 +240,8 @@ class RobustStrategy(Strategy):
             accepted = {node for node, verdict in self.last_round.verdicts.items() if verdict.accepted}
             distrusted = {message.metadata.dst_node_id for message in self._trained} - accepted
             distrusted |= set(self.last_round.quarantined)
-        clean = well_formed(replies, self._evaluated, distrusted, self.counted_by, self.most_examples)
-        if self.guard is not None:
-            self._reports = {
-                self.identity(reply.metadata.src_node_id): next(iter(reply.content.metric_records.values()))
-                for reply in clean
-            }
+        clean, told = well_formed(replies, self._evaluated, distrusted, self.counted_by, self.most_examples)
+        self._reports = {self.identity(node): report for node, report in told.items()}
         return self.inner.aggregate_evaluate(server_round, clean) if clean else None
 
     def client(self, node: int) -> Client:

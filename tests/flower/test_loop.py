@@ -9,6 +9,7 @@ from flower_rounds import CLIENTS, assert_same_model, honest, numbers, sent_mode
 from flwr.app import ArrayRecord, MetricRecord
 from flwr.serverapp.strategy import FedAdam, FedAvg, FedAvgM
 from hawthorn.scripts.in_process import InProcessGrid
+from hawthorn.server.holdout import HoldoutGuard
 from hawthorn.strategies import AuditError, Defense, RobustStrategy, SettingError
 from hawthorn.strategies.flower import Commit, Order, Ruling
 from hawthorn.strategies.flower.clients import identity
@@ -201,6 +202,25 @@ def test_clients_reports_can_refuse_a_model_too():
     assert guard.seen[0] == [str(node) for node in range(101, 111)]
     assert ledger.commits[-1].record.rolled_back == "clients are worse off"
     assert_same_model(ledger.commits[-1].arrays, ledger.commits[-2].arrays)
+
+
+def test_a_model_whose_loss_is_lost_at_the_clients_is_rolled_back():
+    def broken(message, context):
+        reply = honest(message, context)
+        evaluated = message.metadata.message_type == "evaluate" and message.content["config"]["server-round"] == 2
+        if evaluated and message.metadata.dst_node_id > 104:
+            reply.content["metrics"]["loss"] = float("nan")
+        return reply
+
+    ledger, guard = Kept(), HoldoutGuard.parse("clients")
+    RobustStrategy(FedAvg(), MEDIAN, ledger=ledger, guard=guard).start(
+        InProcessGrid(broken, CLIENTS), sent_model(), num_rounds=3
+    )
+    assert [one.record.rolled_back for one in ledger.commits[1:]] == [
+        None,
+        "the loss is not finite at 6 of 10 clients",
+        None,
+    ]
 
 
 def test_the_guards_metrics_are_the_rounds():

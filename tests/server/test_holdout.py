@@ -293,6 +293,18 @@ def test_clients_reports_are_one_vote_each():
     assert told.reports(*[0.9] * 9).fault is None
 
 
+def test_a_loss_that_is_lost_at_most_clients_is_a_fault_from_the_first_round_on():
+    told = Told("clients")
+    told.guard = HoldoutGuard.parse("clients")
+    told.check(None)
+    nan, inf = float("nan"), float("inf")
+    assert told.reports(0.9, 0.9, nan, inf).fault is None, "half of them may lie"
+    told.check(None)
+    assert told.reports(0.9, nan, nan, inf).fault == "the accuracy is not finite at 3 of 4 clients"
+    told.check(None)
+    assert told.reports(*[0.9] * 3, loss=nan).fault == "the loss is not finite at 3 of 3 clients"
+
+
 def test_too_few_clients_tell_nothing(caplog):
     told = Told("clients")
     told.guard = HoldoutGuard.parse("clients(least=4)")
