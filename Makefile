@@ -39,6 +39,7 @@ bench: setup
 	$(BIN)/hawthorn benchmark training
 	$(BIN)/hawthorn benchmark replies
 	$(BIN)/hawthorn benchmark aggregation
+	$(BIN)/hawthorn benchmark audit
 
 check: setup
 	$(BIN)/ruff format --check .
