@@ -9,6 +9,7 @@ from __future__ import annotations
 import importlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields, replace
+from functools import lru_cache
 from typing import Any, cast
 
 import numpy as np
@@ -329,7 +330,7 @@ class Settings:
 
     @property
     def _written(self) -> Defense:
-        return Defense.parse(self.defense, f=None if "f" in self._fields else self.f)
+        return _parsed(self.defense, None if "f" in self._fields else self.f)
 
     @property
     def _replies(self) -> int:
@@ -337,12 +338,7 @@ class Settings:
 
     def _fault_with(self, rows: int) -> str:
         """Why the rule cannot work with so many rows, as it says itself; empty if it can."""
-        if rows < 1:
-            return "no rows are left"
-        tried = replace(self._written, f=self._hostile, policy="none")
-        own = np.ones(rows) if "trusted" in tried.asked else None
-        skipped = tried(np.eye(rows), trusted=own).skipped or ""
-        return skipped.rpartition(": ")[2]
+        return _fault(self._written, self._hostile, rows)
 
     def run_config(self) -> dict[str, Scalar]:
         """The settings as a run config: the keys of `pyproject.toml`, with plain values."""
@@ -353,6 +349,22 @@ TABLE: dict[str, Setting] = {
     (name := column.name.replace("_", "-")): Setting(name, cast(Scalar, column.default), **column.metadata)
     for column in fields(Settings)
 }
+
+
+@lru_cache(256, typed=True)  # a grid of cells has few defenses, each asked about many times
+def _parsed(defense: str, f: int | float | None) -> Defense:
+    return Defense.parse(defense, f=f)
+
+
+@lru_cache(1024)
+def _fault(defense: Defense, hostile: int, rows: int) -> str:
+    """Why a defense's rule cannot work with so many rows, f of them hostile; empty if it can."""
+    if rows < 1:
+        return "no rows are left"
+    tried = replace(defense, f=hostile, policy="none")
+    own = np.ones(rows) if "trusted" in tried.asked else None
+    skipped = tried(np.eye(rows), trusted=own).skipped or ""
+    return skipped.rpartition(": ")[2]
 
 
 def _read(row: Setting, value: object) -> Scalar:

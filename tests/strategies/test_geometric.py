@@ -54,6 +54,8 @@ def test_rules_agree_with_their_definition(name, case, size):
     n, d = size
     if name == "residual_reweighting":
         d = min(d, 300)  # its oracle goes from column to column
+    if name in {"mda", "smea"}:
+        n = min(n, 12)  # theirs try every set of rows
     rows, rule = matrix(case[0], 1, n, d, case[1]), RULES[name]
     if name == "dnc" and case[0] in HUGE:
         pytest.skip("seen from the mean, which is far away, an oracle in float64 cannot tell the other rows apart")

@@ -64,8 +64,9 @@ def rounds(seed, n, f, d):
 
 
 @every(RULES, law="survival")
-def test_hostile_rows_move_the_update_no_farther_than_proven(part):
-    for f, more, d in itertools.product((1, 2), (0, 2), (1, 4)):
+@pytest.mark.parametrize("f", [1, pytest.param(2, marks=pytest.mark.slow)])
+def test_hostile_rows_move_the_update_no_farther_than_proven(part, f):
+    for more, d in itertools.product((0, 2), (1, 4)):
         n = least_rows(part, f) + more
         worst = max(worst_ratio(apply(part, rows, f), rows, f) for rows in rounds(30, n, f, d))
         assert worst <= kappa(part, n, f), f"n={n}, f={f}, d={d}"
@@ -89,7 +90,7 @@ def test_rows_of_any_size_leave_the_update_among_the_honest_rows(part, size):
 
 @pytest.mark.parametrize("rule", sorted(name for name in PROVEN if not RULES[name].reads_columns))
 @pytest.mark.parametrize("before", [("nnm",), ("arc",), ("bucketing(s=2)",), ("arc", "nnm"), ("bucketing(s=3)", "nnm")])
-@pytest.mark.parametrize("f", [1, 2])
+@pytest.mark.parametrize("f", [1, pytest.param(2, marks=pytest.mark.slow)])
 def test_transforms_before_a_rule_keep_to_the_coefficient_of_both(rule, before, f):
     d = 4
     defense = Defense(rule, before=before, f=f, scores=(), policy="none")
