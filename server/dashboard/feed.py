@@ -86,13 +86,15 @@ class Feed:
         self.viewers.discard(viewer)
 
     async def run(self) -> None:
-        """Look for news until cancelled; an audit that cannot be read is tried again."""
+        """Look for news until cancelled; whatever goes wrong is told, and tried again."""
         while True:
             try:
                 await self.look()
                 self._fault("")
             except AuditError as error:
                 self._fault(str(error))
+            except Exception as error:  # without another look every page would show what was, as if it were
+                self._fault(f"cannot look for news: {error!r}", error)
             await asyncio.sleep(POLL)
 
     async def look(self) -> None:
@@ -106,7 +108,7 @@ class Feed:
         for run in runs:
             if run.id in watched or run.id in self._following or run.id == runs[-1].id:
                 await self._look_at(run)
-        idle = [number for number in self._following if number not in watched]
+        idle = [number for number in tuple(self._following) if number not in watched]  # requests add to it in threads
         for number in idle[: max(0, len(idle) - MOST_KEPT)]:
             del self._following[number]
             self._told.pop(number, None)
@@ -127,10 +129,10 @@ class Feed:
     def _entry(self, following: Following, entry: Entry) -> News:
         return News("entry", telling.entry_told(following.now, entry), entry.number)
 
-    def _fault(self, fault: str) -> None:
+    def _fault(self, fault: str, cause: Exception | None = None) -> None:
         if fault == self.fault:
             return
         self.fault = fault
-        logger.warning("%s", fault or "the audit can be read again")
+        logger.warning("%s", fault or "the audit can be read again", exc_info=cause)
         for viewer in self.viewers:
             viewer.tell(News("fault", {"fault": fault}))

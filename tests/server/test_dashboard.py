@@ -643,7 +643,12 @@ def test_a_page_that_is_far_behind_is_told_to_begin_again(open_run):
     assert found[0].event == "reload"
 
 
-def test_an_audit_that_cannot_be_read_is_told_and_tried_again(open_run, monkeypatch):
+@pytest.mark.parametrize(
+    ("error", "told"),
+    [(AuditError("the disk is gone"), "the disk is gone"),
+     (MemoryError("full"), "cannot look for news: MemoryError('full')")],
+)  # fmt: skip
+def test_whatever_goes_wrong_is_told_and_tried_again(open_run, monkeypatch, error, told):
     audit, run = open_run
 
     async def scene():
@@ -653,17 +658,17 @@ def test_an_audit_that_cannot_be_read_is_told_and_tried_again(open_run, monkeypa
             broken.setattr(audit, "runs", failing)
             broken.setattr("hawthorn.server.dashboard.feed.POLL", 0.01)
             task = asyncio.create_task(feed.run())
-            while not feed.fault:
+            while not feed.fault and not task.done():
                 await asyncio.sleep(0.01)
-        while feed.fault:
+        while feed.fault and not task.done():
             await asyncio.sleep(0.01)
         task.cancel()
         return [news.data for news in gathered(viewer) if news.event == "fault"]
 
     def failing():
-        raise AuditError("cannot read the audit: the disk is gone")
+        raise error
 
-    assert asyncio.run(scene()) == [{"fault": "cannot read the audit: the disk is gone"}, {"fault": ""}]
+    assert asyncio.run(scene()) == [{"fault": told}, {"fault": ""}]
 
 
 # the command
