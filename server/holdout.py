@@ -91,7 +91,11 @@ class HoldoutGuard:
             return _answered(fault, None, [], memory, self._advice(round, "clients"))
         seen = reported(reports, least=self.clients.least, collapse=self.clients.collapse)
         if not seen:
-            logger.warning("round %d: only %d clients report of the model: it is not checked", round, len(reports))
+            logger.warning(
+                "round %d: %d clients report of the model, too few of them the same metric: it is not checked",
+                round,
+                len(reports),
+            )
         fault = _fault(seen, memory["accepted"], self.clients.rate, self.clients.tolerance)
         return _answered(fault, None, seen, memory, self._advice(round, "clients"))
 

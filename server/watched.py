@@ -85,16 +85,15 @@ def not_finite(metrics: MetricRecord, overall: str) -> str | None:
 
 
 def lost(reports: Mapping[str, MetricRecord], *, least: int) -> str | None:
-    """Which metric is NaN or infinite at more than half of the clients that report it, in words; None if none is.
+    """Which metric is NaN or infinite at more than half of the clients, in words; None if none is.
 
     >>> lost({"a": MetricRecord({"loss": float("nan")}), "b": MetricRecord({"loss": float("inf")})}, least=2)
     'the loss is not finite at 2 of 2 clients'
     """
     for name in (LOSS, ACCURACY):
-        values = [value for report in reports.values() for value in _numbers(report, name)[:1]]
-        broken = sum(not math.isfinite(value) for value in values)
-        if len(values) >= least and 2 * broken > len(values):
-            return f"{kind(name).words} is not finite at {broken} of {len(values)} clients"
+        broken = sum(not math.isfinite(value) for value in _votes(reports, name))
+        if len(reports) >= least and 2 * broken > len(reports):
+            return f"{kind(name).words} is not finite at {broken} of {len(reports)} clients"
     return None
 
 
@@ -122,8 +121,9 @@ def figures(metrics: MetricRecord, *, overall: str, examples: int, collapse: flo
 
 
 def reported(reports: Mapping[str, MetricRecord], *, least: int, collapse: float) -> list[Figure]:
-    """What the clients' reports of a model let a guard watch: the median accuracy or, where that is not there, loss.
+    """What the clients' reports of a model let a guard watch: the median of the accuracy, or else of the loss.
 
+    It is watched by the first of the two that more than half of the reports have, so that a few cannot change which.
     One client, one vote: the counts that they claim weigh nothing. Fewer than `least` clients tell nothing.
 
     >>> reports = {str(k): MetricRecord({"accuracy": share}) for k, share in enumerate([0.9, 0.8, 0.0])}
@@ -131,8 +131,9 @@ def reported(reports: Mapping[str, MetricRecord], *, least: int, collapse: float
     array([0.8])
     """
     for name in (ACCURACY, LOSS):
-        values = [value for report in reports.values() for value in _numbers(report, name)[:1] if math.isfinite(value)]
-        if len(values) >= least:
+        told = _votes(reports, name)
+        values = [value for value in told if math.isfinite(value)]
+        if 2 * len(told) > len(reports) and len(values) >= least:
             goodness = kind(name).goodness(values)
             middle = np.median(goodness)
             spread = CONSISTENT * np.median(np.abs(goodness - middle))
@@ -147,6 +148,11 @@ def _noise(name: str, values: Floats, counts: Sequence[float]) -> Floats:
         return np.array([LOSS_NOISE])
     known = np.array(counts, dtype=np.float64)
     return np.where(known > 0, share_noise(values, known), 0.0)
+
+
+def _votes(reports: Mapping[str, MetricRecord], name: str) -> list[float]:
+    """What a metric is in the reports that have it."""
+    return [value for report in reports.values() for value in _numbers(report, name)[:1]]
 
 
 def _numbers(metrics: MetricRecord, name: str) -> list[float]:

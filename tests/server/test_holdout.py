@@ -305,6 +305,23 @@ def test_a_loss_that_is_lost_at_most_clients_is_a_fault_from_the_first_round_on(
     assert told.reports(*[0.9] * 3, loss=nan).fault == "the loss is not finite at 3 of 3 clients"
 
 
+@pytest.mark.parametrize("lie", [0.9, float("nan")], ids=str)
+def test_a_few_clients_cannot_change_which_metric_is_watched(lie):
+    told = Told("clients")
+    told.guard = HoldoutGuard.parse("clients")
+
+    def reported(loss):
+        told.check(None)
+        reports = {str(k): MetricRecord({"loss": loss + 0.001 * k}) for k in range(20)}
+        reports |= {f"liar {k}": MetricRecord({"loss": 0.5, "accuracy": lie}) for k in range(3)}
+        ruling = told.guard.check_reports(told.round, reports, told.state)
+        told.state = ruling.state
+        return ruling.fault
+
+    assert [reported(0.5) for _ in range(16)] == [None] * 16
+    assert "the loss on the clients' examples rose from 0.5" in reported(50.0)
+
+
 def test_too_few_clients_tell_nothing(caplog):
     told = Told("clients")
     told.guard = HoldoutGuard.parse("clients(least=4)")
@@ -314,7 +331,7 @@ def test_too_few_clients_tell_nothing(caplog):
     told.check(None)
     with caplog.at_level(logging.WARNING, logger="hawthorn"):
         assert told.reports(0.1, 0.1, 0.1).fault is None
-    assert "only 3 clients report of the model" in caplog.text
+    assert "3 clients report of the model, too few" in caplog.text
     told.check(None)
     assert told.reports(0.1, 0.1, 0.1, 0.1).fault is not None
 
