@@ -30,5 +30,8 @@ class Guard(Protocol):
         ...
 
     def check_reports(self, round: int, reports: Mapping[str, MetricRecord], state: dict[str, Any] | None) -> Ruling:
-        """The ruling on the same model, from what each client that still is trusted reports of it, by identity."""
+        """The ruling on the same model, from what each client that still is trusted reports of it, by identity.
+
+        They may be none. It is not asked where the model stays as it was.
+        """
         ...

@@ -285,9 +285,9 @@ class RobustStrategy(Strategy):
         return ruling.metrics
 
     def confirmed(self, server_round: int, arrays: ArrayRecord) -> ArrayRecord:
-        """The model after a round that clients have judged, or that before it where the guard makes nothing of it."""
+        """The model after a round, as clients may have judged it, or that before it where the guard takes it back."""
         record = self.last_round
-        if self.guard is None or record is None or record.rolled_back or not self._reports:
+        if self.guard is None or record is None or record.skipped:
             return arrays
         ruling = self.guard.check_reports(server_round, self._reports, self._guarded)
         fault = self._ruled(ruling, [node for node, verdict in record.verdicts.items() if verdict.accepted])

@@ -204,6 +204,33 @@ def test_clients_reports_can_refuse_a_model_too():
     assert_same_model(ledger.commits[-1].arrays, ledger.commits[-2].arrays)
 
 
+def test_who_did_not_train_in_a_round_judges_its_model_too_and_who_was_refused_does_not():
+    def refused(message, context):
+        reply = honest(message, context)
+        if message.metadata.message_type == "train" and message.metadata.dst_node_id == 103:
+            del reply.content["arrays"]
+        return reply
+
+    guard = Refusing()
+    robust = RobustStrategy(FedAvg(fraction_train=0.6), MEDIAN, guard=guard)
+    random.seed(3)
+    robust.start(InProcessGrid(refused, CLIENTS), sent_model(), num_rounds=1)
+    assert 103 in robust.last_round.refused
+    assert len(robust.last_round.verdicts) == 5
+    assert guard.seen == [[str(node) for node in range(101, 111) if node != 103]]
+
+
+def test_a_guard_is_told_that_nobody_reports_unless_the_model_stays_as_it_was(caplog):
+    guard = Refusing(rounds=[2])
+    robust = RobustStrategy(FedAvg(fraction_evaluate=0.0), MEDIAN, guard=guard)
+    robust.start(InProcessGrid(honest, CLIENTS), sent_model(), num_rounds=3)
+    assert guard.seen == [[], []]
+    robust = RobustStrategy(FedAvg(fraction_evaluate=0.0), MEDIAN, guard=HoldoutGuard.parse("clients"))
+    with caplog.at_level("WARNING", logger="hawthorn"):
+        robust.start(InProcessGrid(honest, CLIENTS), sent_model(), num_rounds=1)
+    assert "0 clients report of the model, too few" in caplog.text
+
+
 def test_a_model_whose_loss_is_lost_at_the_clients_is_rolled_back():
     def broken(message, context):
         reply = honest(message, context)
