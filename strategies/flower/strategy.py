@@ -223,11 +223,21 @@ class RobustStrategy(Strategy):
     def configure_evaluate(
         self, server_round: int, arrays: ArrayRecord, config: ConfigRecord, grid: Grid
     ) -> Iterable[Message]:
-        """The wrapped strategy's messages; who was asked is remembered."""
+        """The wrapped strategy's messages; who was asked is remembered.
+
+        No client in quarantine is sent the model, nor one whose quarantine this round began.
+        """
         nodes = list(grid.get_node_ids())
         enough = len(nodes) >= least_nodes(self.inner, "evaluate")
         roster = Roster(grid, nodes)
-        self._evaluated = list(self.inner.configure_evaluate(server_round, arrays, config, roster)) if enough else []
+        sampled = self.inner.configure_evaluate(server_round, arrays, config, roster) if enough else ()
+        kept_out = quarantined(self.state)
+        self._evaluated = [
+            message
+            for message in sampled
+            if self.identity(node := message.metadata.dst_node_id) not in kept_out
+            and not self._is_held(node, server_round)
+        ]
         return self._evaluated
 
     def aggregate_evaluate(self, server_round: int, replies: Iterable[Message]) -> MetricRecord | None:

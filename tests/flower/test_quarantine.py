@@ -17,6 +17,7 @@ class Federation:
     def __init__(self, defense=DEFENSE, **options):
         self.lying = True
         self.asked: list[int] = []
+        self.evaluated: list[int] = []
         self.records = []
         self.strategy = RobustStrategy(FedAvg(), defense, observers=[self.records.append], **options)
 
@@ -26,7 +27,9 @@ class Federation:
             self.asked.append(context.node_id)
             if context.node_id == HOSTILE and self.lying:
                 (reply,) = with_array(reply, lambda array: -100 * array)
-        elif context.node_id == HOSTILE:
+            return reply
+        self.evaluated.append(context.node_id)
+        if context.node_id == HOSTILE:
             next(iter(reply.content.metric_records.values()))["loss"] = 1e6
         return reply
 
@@ -61,6 +64,16 @@ def test_a_node_in_quarantine_is_not_asked_until_the_last_round_of_its_term():
     assert "in quarantine" in verdict.reason
     again = federation.records[-1].quarantined[HOSTILE]
     assert again.term == 2 * standing.term, "it lied at the last look, too"
+
+
+def test_a_node_in_quarantine_is_sent_no_model_to_evaluate_either():
+    federation = Federation()
+    federation.until_quarantine()
+    assert federation.evaluated.count(HOSTILE) == len(federation.records) - 1
+    federation.evaluated.clear()
+    federation.strategy.held["105"] = None
+    federation.rounds(2)
+    assert set(federation.evaluated) == set(range(101, 111)) - {HOSTILE, 105}
 
 
 def test_a_node_that_behaves_comes_back_on_probation_and_is_free_in_the_end():
