@@ -14,7 +14,10 @@ from pathlib import Path
 
 import dashboard_rounds
 import pytest
+from audit_rounds import record_of
 from hawthorn.server.audit import Audit
+from hawthorn.server.dashboard.serving import Place, Served
+from hawthorn.server.dashboard.sessions import Sessions
 from hawthorn.server.dashboard.users import Users
 
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
@@ -62,6 +65,29 @@ def place(tmp_path_factory):
         finally:
             for process in (run, served):
                 process.terminate()
+
+
+@pytest.fixture
+def still(tmp_path):
+    """Two runs of one round and of two, held by hand, the newer one of fewer clients; and their page."""
+    users = Users(tmp_path / "users")
+    users.put("ada", "operator", PASSWORD)
+    with (
+        Audit.open(tmp_path / "audit.db") as audit,
+        audit.run({}, name="older") as older,
+        audit.run({}, name="newer") as newer,
+    ):
+        older(record_of(1, clients=9))
+        for number in (1, 2):
+            newer(record_of(number, clients=6))
+        served = Served(audit, users, Place.at("127.0.0.1:0"), Sessions(users))
+        thread = threading.Thread(target=served.run)
+        thread.start()
+        try:
+            yield {"audit": audit, "url": served.url, "older": older, "newer": newer}
+        finally:
+            served.stop()
+            thread.join()
 
 
 @pytest.fixture(scope="module")
@@ -351,3 +377,42 @@ def test_a_page_that_lost_its_stream_catches_up(opened, place):
     page.wait_for_selector("#live:text('live')")
     page.context.close()
     relay.close()
+
+
+def test_answers_of_another_run_that_come_late_are_not_shown(still, opened):
+    page, late = opened(url=still["url"]), []
+    for path in ("rounds?*", "clients?*", "verify", "rounds/1/similarity"):
+        page.route(f"**/api/runs/2/{path}", lambda route: late.append(route))
+    page.click("[data-last='0']")
+    page.select_option("#sort", "name")
+    page.click("#earlier")
+    page.click("#verify")
+    until(lambda: page.evaluate("1") and len(late) == 4)
+    page.select_option("#runs", "1")
+    page.wait_for_function("() => document.querySelectorAll('#clients tbody tr').length === 10")
+    page.wait_for_selector("#verify:enabled")
+    for held in late:
+        with page.expect_response(held.request.url) as answered:
+            held.continue_()
+        answered.value.finished()
+    page.evaluate("() => new Promise((shown) => requestAnimationFrame(() => requestAnimationFrame(shown)))")
+    page.wait_for_function("() => document.querySelectorAll('#verdicts tbody tr').length === 10")
+    assert page.text_content("#title") == "Run 1, older"
+    assert page.locator("#clients tbody tr").count() == 10
+    assert page.get_attribute("#replies-plot svg", "aria-valuemax") == "0"
+    assert page.inner_text("#verified") == ""
+
+
+def test_an_order_goes_to_the_run_for_which_it_was_asked(still, opened):
+    page, held = opened(url=still["url"]), []
+    page.route("**/api/runs/1", lambda route: held.append(route))
+    page.select_option("#runs", "1")
+    until(lambda: page.evaluate("1") and held)
+    assert page.locator("#pause:visible, #back:visible, tbody button:visible").count() == 0
+    held[0].continue_()
+    page.wait_for_selector("#pause:visible")
+    page.locator("#clients button.link").first.click()
+    page.click("#sheet [data-order=quarantine]")
+    page.click("#confirm-yes")
+    until(lambda: page.evaluate("1") and still["audit"].orders(1))
+    assert still["audit"].orders(2) == ()

@@ -22,7 +22,7 @@ export class Plot {
     new ResizeObserver(() => this.draw()).observe(place);
     this.svg.addEventListener("pointermove", (event) => this.move(this.indexAt(event)));
     this.svg.addEventListener("pointerleave", () => document.activeElement !== this.svg && this.move(null));
-    this.svg.addEventListener("click", (event) => this.choose?.(this.indexAt(event)));
+    this.svg.addEventListener("click", (event) => this.count && this.choose?.(this.indexAt(event)));
     this.svg.addEventListener("focus", () => this.move(this.at ?? this.count - 1));
     this.svg.addEventListener("blur", () => this.move(null));
     this.svg.addEventListener("keydown", (event) => this.key(event));
@@ -37,7 +37,7 @@ export class Plot {
     this.data = data;
     this.label = label;
     this.svg.setAttribute("aria-label", label);
-    if (this.at !== null) this.at = Math.min(this.at, this.count - 1);
+    if (this.at !== null) this.at = this.count ? Math.min(this.at, this.count - 1) : null;
     this.draw();
   }
 

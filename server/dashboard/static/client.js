@@ -24,8 +24,9 @@ export async function refreshClient(state, order) {
 }
 
 async function show(state, identity, order) {
-  const client = await ask(`/api/runs/${state.run}/clients/${encodeURIComponent(identity)}`);
-  if (open !== identity) return;
+  const run = state.run;
+  const client = await ask(`/api/runs/${run}/clients/${encodeURIComponent(identity)}`);
+  if (open !== identity || state.run !== run) return;
   const focused = document.activeElement?.dataset?.order;
   one("#sheet-title").textContent = called(client);
   const operates = state.me.role === "operator" && ["running", "paused"].includes(state.told.status);

@@ -14,9 +14,21 @@ const FEW = 40; // verdicts that are shown before somebody asks for all
 const state = { me: null, run: null, told: null, round: null, last: 200, headed: 0, metric: null, rounds: null, entry: -1, offset: 0, all: false };
 let stream = null;
 
-const path = (rest = "") => `/api/runs/${state.run}${rest}`;
+const path = (run, rest = "") => `/api/runs/${run}${rest}`;
 const latest = () => state.told?.round ?? 0;
 const shownRound = () => state.round ?? latest();
+
+class Late extends Error {} // another run was chosen before the answer came
+
+// What is answered for the run that is shown, and is shown still.
+async function answer(rest, how = ask) {
+  const run = state.run;
+  const told = await how(path(run, rest)).catch((error) => {
+    throw run === state.run ? error : new Late();
+  });
+  if (run !== state.run) throw new Late();
+  return told;
+}
 
 // A call that runs at most once in `wait` milliseconds, never twice at the same time, and only while somebody looks.
 function throttled(work, wait = 600) {
@@ -34,7 +46,7 @@ function throttled(work, wait = 600) {
       await work();
     } catch (error) {
       if (error instanceof Refused) notice(error.message);
-      else if (!(error instanceof TypeError)) throw error; // a TypeError: the server is away, which the stream tells
+      else if (!(error instanceof TypeError || error instanceof Late)) throw error; // a TypeError: the server is away, which the stream tells
     } finally {
       running = false;
       if (again) ask();
@@ -166,7 +178,7 @@ function chooseAt(i) {
 
 async function loadRounds() {
   const points = Math.max(60, Math.min(600, Math.floor(one("#metric-plot").clientWidth / 2)));
-  const rounds = await ask(path(`/rounds?last=${state.last}&points=${points}`));
+  const rounds = await answer(`/rounds?last=${state.last}&points=${points}`);
   state.rounds = rounds;
   state.entry = Math.max(state.entry, rounds.entry);
   const names = [...Object.keys(rounds.metrics), SECONDS];
@@ -245,7 +257,7 @@ async function loadRound() {
     one("#heat").replaceChildren("");
     return;
   }
-  const [round, similarity] = await Promise.all([ask(path(`/rounds/${number}`)), askBytes(path(`/rounds/${number}/similarity`))]);
+  const [round, similarity] = await Promise.all([answer(`/rounds/${number}`), answer(`/rounds/${number}/similarity`, askBytes)]);
   if (number !== shownRound()) return later.round();
   headRound(number);
   showRound(round);
@@ -290,7 +302,7 @@ function fill(selector, rows) {
 }
 
 function clientButton(client) {
-  return el("button", { type: "button", class: "link", click: () => openClient(state, client.identity, order) }, called(client));
+  return el("button", { type: "button", class: "link", click: () => openClient(state, client.identity, order).catch(failed) }, called(client));
 }
 
 // clients
@@ -299,7 +311,7 @@ const STANDING = { good: ["good standing", "good"], probation: ["probation", "wa
 
 async function loadClients() {
   const query = new URLSearchParams({ sort: one("#sort").value, standing: one("#standing").value, search: one("#search").value, offset: state.offset, limit: PAGE });
-  const told = await ask(path(`/clients?${query}`));
+  const told = await answer(`/clients?${query}`);
   if (state.offset && state.offset >= told.total) {
     state.offset = Math.max(0, Math.floor((told.total - 1) / PAGE) * PAGE);
     return later.clients();
@@ -348,7 +360,7 @@ function orderButtons(client) {
 // orders
 
 async function loadOrders() {
-  const told = await ask(path("/orders"));
+  const told = await answer("/orders");
   one("#orders-none").hidden = told.total > 0;
   one("#orders").hidden = !told.total;
   one("#orders tbody").replaceChildren(
@@ -381,12 +393,13 @@ const QUESTIONS = {
 };
 
 async function order(kind, client = null, round = null) {
+  const run = state.run;
   const [question, text, yes] = QUESTIONS[kind](client ? called(client) : round);
   const answer = await confirmed(question, text, yes, { rounds: kind === "quarantine" });
   if (!answer) return;
   try {
     const details = { kind, client: client?.identity, rounds: answer.rounds, round };
-    await send(path("/orders"), Object.fromEntries(Object.entries(details).filter(([, value]) => value !== null && value !== undefined)));
+    await send(path(run, "/orders"), Object.fromEntries(Object.entries(details).filter(([, value]) => value !== null && value !== undefined)));
     notice("Ordered. The run carries it out before its next round.");
     later.orders();
   } catch (error) {
@@ -395,24 +408,25 @@ async function order(kind, client = null, round = null) {
 }
 
 async function verify() {
-  const button = one("#verify"), place = one("#verified");
+  const run = state.run, button = one("#verify"), place = one("#verified");
+  const show = (...told) => run === state.run && place.replaceChildren(...told);
   button.disabled = true;
-  place.replaceChildren("Reading every entry…");
+  show("Reading every entry…");
   try {
-    const told = await send(path("/verify"));
+    const told = await send(path(run, "/verify"));
     const good = !told.faults.length;
-    place.replaceChildren(el("div", { class: `verified ${good ? "" : "bad"}` }, good ? `All ${number(told.entry + 1)} entries are as they were written.` : `${count(told.faults.length, "fault")}:`, good ? null : el("ul", {}, told.faults.slice(0, 50).map((fault) => el("li", {}, safe(fault))))));
+    show(el("div", { class: `verified ${good ? "" : "bad"}` }, good ? `All ${number(told.entry + 1)} entries are as they were written.` : `${count(told.faults.length, "fault")}:`, good ? null : el("ul", {}, told.faults.slice(0, 50).map((fault) => el("li", {}, safe(fault))))));
   } catch (error) {
-    place.replaceChildren(el("div", { class: "verified bad" }, error.message));
+    show(el("div", { class: "verified bad" }, error.message));
   } finally {
-    button.disabled = false;
+    if (run === state.run) button.disabled = false;
   }
 }
 
 // runs, and news
 
 async function loadRun() {
-  const told = await ask(path());
+  const told = await answer("");
   const { settings, ...rest } = told;
   state.told = rest;
   state.entry = Math.max(state.entry, told.entry);
@@ -437,12 +451,25 @@ async function openRun(id, round = null) {
   stream?.close();
   Object.assign(state, { run: id, told: null, rounds: null, round, entry: -1, offset: 0, all: false, metric: null });
   one("#runs").value = id;
-  one("#verified").replaceChildren();
-  await loadRun();
-  remember();
-  await loadRounds();
-  listen();
-  await Promise.all([loadRound(), loadClients(), loadOrders()]);
+  clear();
+  try {
+    await loadRun();
+    remember();
+    headRound(shownRound());
+    await loadRounds();
+    listen();
+    await Promise.all([loadRound(), loadClients(), loadOrders()]);
+  } catch (error) {
+    if (!(error instanceof Late)) throw error;
+  }
+}
+
+// Takes away what could be taken for the run that is to be shown: what is clicked on belongs to the run that is chosen.
+function clear() {
+  for (const place of ["#verified", "#verdicts tbody", "#clients tbody", "#orders tbody"]) one(place).replaceChildren();
+  for (const button of ["#pause", "#resume", "#back"]) one(button).hidden = true;
+  for (const plot of [metricPlot, repliesPlot]) plot.show({ names: [] });
+  one("#verify").disabled = false;
 }
 
 function listen() {
@@ -486,11 +513,15 @@ function remember() {
   history.replaceState(null, "", `#run=${state.run}${state.round ? `&round=${state.round}` : ""}`);
 }
 
+function failed(error) {
+  notice(error.message);
+}
+
 function controls() {
-  one("#runs").addEventListener("change", (event) => openRun(Number(event.target.value)));
+  one("#runs").addEventListener("change", (event) => openRun(Number(event.target.value)).catch(failed));
   one("#metric").addEventListener("change", (event) => {
     state.metric = event.target.value;
-    showCharts();
+    if (state.rounds) showCharts();
   });
   for (const button of document.querySelectorAll("[data-last]")) {
     button.addEventListener("click", () => {
@@ -546,4 +577,4 @@ async function begin() {
   document.body.dataset.ready = "yes";
 }
 
-begin().catch((error) => notice(error.message));
+begin().catch(failed);
