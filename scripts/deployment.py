@@ -93,8 +93,10 @@ def run(folder: Folder = HERE) -> None:
     from hawthorn.strategies.errors import HawthornError
 
     from .deploying.flower import Flwr
+    from .deploying.registration import unregister_removed
 
     deployment = _opened(folder)
+    unregister_removed(deployment, deployment.production, print)
     flwr = Flwr(deployment.programs, deployment.production)
     going = [one["run-id"] for one in flwr.runs() if not one["status"].startswith("finished")]
     current = going[0] if going else flwr.run(deployment.app)
@@ -115,7 +117,8 @@ def add_client(
     ] = None,
 ) -> None:
     """Add a site: its key, its registration where the server runs, and a bundle of all it needs and nothing else."""
-    from .deploying.rehearsal import is_listening, register
+    from .deploying.registration import register
+    from .deploying.rehearsal import is_listening
     from .deploying.sites import with_new_site
 
     deployment = with_new_site(_opened(folder), name, public_key)
@@ -135,19 +138,37 @@ def remove_client(
     folder: Annotated[Path, typer.Argument(metavar="DIR", help="Folder of the federation.")],
     name: Annotated[str, typer.Argument(metavar="NAME", help="Name of the site.")],
 ) -> None:
-    """Let a site connect no more, such as one whose key was stolen, and delete its files here."""
+    """Let a site connect no more, such as one whose key was stolen, and delete its files here.
+
+    It fails if production's SuperLink is down and would still admit it: `register` makes up for that.
+    """
     import shutil
 
-    from .deploying.rehearsal import is_listening, unregister
+    from hawthorn.strategies.errors import HawthornError
 
-    deployment = _opened(folder)
-    site = deployment.site(name)
-    for place in (deployment.rehearsal, deployment.production):
-        if is_listening(place) and unregister(deployment, place, site):
-            print(f"{name} is no node of the {place.connection} SuperLink any more")
-    deployment.without_site(name).save()
+    from .deploying.app import declared
+    from .deploying.registration import is_registered, unregister_removed
+    from .deploying.rehearsal import is_listening
+
+    before = _opened(folder)
+    site, deployment = before.site(name), before.without_site(name)
+    places = [place for place in (deployment.rehearsal, deployment.production) if is_registered(before, place, site)]
+    deployment.save()
     shutil.rmtree(deployment.site_folder(name), ignore_errors=True)
     print(f"{name} is removed; what the audit has of {site.identity} stays there")
+    clients, left = declared(deployment).get("clients", 0), len(deployment.sites)
+    if clients > left:
+        print(f"the run waits for {clients} sites: write clients = {left} into {deployment.app / 'pyproject.toml'}")
+    if deployment.production not in places:
+        print(f"no SuperLink with its data in {deployment.production.folder} knows its key")
+    for place in places:
+        if is_listening(place):
+            unregister_removed(deployment, place, print)
+        elif place == deployment.production:
+            raise HawthornError(
+                f"production's SuperLink is down and STILL ADMITS {name}: start it and write at once "
+                f"`hawthorn federation register {deployment.folder}`"
+            )
 
 
 @app.command("add-person")
@@ -195,11 +216,14 @@ def renew(folder: Folder = HERE) -> None:
 
 @app.command()
 def register(folder: Folder = HERE) -> None:
-    """Register the keys of all sites with production's SuperLink on this machine; only registered ones can connect."""
-    from .deploying import rehearsal
+    """Register the keys of all sites with production's SuperLink on this machine, and take back those of removed ones.
+
+    Only registered keys can connect.
+    """
+    from .deploying import registration
 
     deployment = _opened(folder)
-    rehearsal.register(deployment, deployment.production, deployment.sites, print)
+    registration.register(deployment, deployment.production, deployment.sites, print)
 
 
 @app.command()

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 import os
+import sqlite3
 import subprocess
 from collections.abc import Mapping
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
@@ -23,6 +25,7 @@ QUIET: Mapping[str, str] = {
     "FLWR_DISABLE_UPDATE_CHECK": "1",
     "FLWR_DISABLE_RUNTIME_DEPENDENCY_INSTALLATION": "1",
 }
+GONE = "unregistered"  # Flower's word for a node that may connect no more
 PROGRAMS = ("flwr", "flower-superlink", "flower-superexec", "flower-supernode", "hawthorn")
 
 
@@ -127,6 +130,21 @@ class Flwr:
         """The status of each node by its id: registered, online or offline."""
         answer = self("supernode", "list", self.place.connection)
         return {str(node["node-id"]): str(node["status"]) for node in answer["nodes"]}
+
+    def node_of(self, identity: str) -> str:
+        """The node id of the site with this key, "" if none may connect with it: `flwr` tells keys of nobody."""
+        from hawthorn.strategies.flower.clients import identity as identity_of
+
+        if not self.place.database.exists():
+            return ""
+        asked = "SELECT public_key, node_id FROM node WHERE status != ?"
+        try:
+            with closing(sqlite3.connect(f"{self.place.database.as_uri()}?mode=ro", uri=True)) as database:
+                rows = database.execute(asked, (GONE,)).fetchall()
+        except sqlite3.Error as error:
+            raise HawthornError(f"cannot read the nodes in {self.place.database}: {error}") from error
+        # the database has signed numbers for ids that are none
+        return next((str(node % 2**64) for key, node in rows if key and identity_of(key) == identity), "")
 
     def runs(self) -> list[dict[str, str]]:
         """The runs, newest first."""

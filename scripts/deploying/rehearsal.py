@@ -5,7 +5,6 @@ from __future__ import annotations
 import fcntl
 import time
 from collections.abc import Callable, Generator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
@@ -18,6 +17,7 @@ from .flower import Flwr, Layout
 from .folder import LEAST_SITES, Deployment, Place, Site
 from .laying import make_audit
 from .processes import Processes, free_ports, listens
+from .registration import register
 from .services import PORTS, Service, rehearsed
 
 if TYPE_CHECKING:
@@ -28,7 +28,6 @@ Say = Callable[[str], None]
 SUPERLINK, SUPEREXEC = "superlink", "superexec"
 # A SuperLink takes a node that was killed for online, and refuses it until its heartbeats have been missed for a while.
 RESTARTED_AFTER = 10.0  # seconds
-GONE = "unregistered"  # Flower's word for a node that may connect no more
 SERVER_APP = "flwr-serverapp"  # the program in which Flower runs a ServerApp
 
 
@@ -198,33 +197,6 @@ class Rehearsal:
         started = time.monotonic()
         yield
         self.seconds[what] = round(time.monotonic() - started, 2)
-
-
-def register(deployment: Deployment, place: Place, sites: Sequence[Site], say: Say) -> None:
-    """Have the SuperLink of a place know the keys of these sites; those it knows already stay as they are."""
-    nodes: dict[str, str] = json_in(place.registered)
-    flwr = Flwr(deployment.programs, place)
-    if nodes:  # a SuperLink whose database was lost has forgotten them
-        known = flwr.nodes()
-        nodes = {identity: node for identity, node in nodes.items() if known.get(node, GONE) != GONE}
-    new = [site for site in sites if site.identity not in nodes]
-    with ThreadPoolExecutor() as pool:  # each is a program that takes its time to start
-        keys = [deployment.site_folder(site.name) / "node.key.pub" for site in new]
-        registered = pool.map(flwr.register, keys, [site.name for site in new])
-        for site, node in zip(new, registered, strict=True):
-            nodes[site.identity] = node
-            write_json(place.registered, nodes)
-            say(f"registered {site.name}, {site.identity}, as node {node}")
-
-
-def unregister(deployment: Deployment, place: Place, site: Site) -> bool:
-    """Have the SuperLink of a place know a site's key no more; whether it knew it."""
-    nodes: dict[str, str] = json_in(place.registered)
-    node = nodes.pop(site.identity, "")
-    if node:
-        Flwr(deployment.programs, place).unregister(node)
-        write_json(place.registered, nodes)
-    return bool(node)
 
 
 @contextmanager

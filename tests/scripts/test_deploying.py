@@ -10,11 +10,12 @@ import subprocess
 import sys
 import tarfile
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import yaml
-from hawthorn.scripts.deploying import flower, rehearsal
+from hawthorn.scripts.deploying import flower, registration, rehearsal
 from hawthorn.scripts.deploying.app import settings_of
 from hawthorn.scripts.deploying.files import json_in
 from hawthorn.scripts.deploying.flower import Layout
@@ -24,7 +25,7 @@ from hawthorn.scripts.engine import on_engine
 from hawthorn.scripts.federation import Federation
 from hawthorn.server.certificates import described, node_identity, node_key, revoked
 from hawthorn.server.settings import Settings
-from hawthorn.strategies.errors import SettingError
+from hawthorn.strategies.errors import HawthornError, SettingError
 
 
 @pytest.fixture
@@ -172,6 +173,123 @@ def test_a_site_that_is_removed_leaves_no_key(hawthorn, deployment):
     wrong = hawthorn("federation", "remove-client", "federation", "sout")
     assert wrong.status == 2
     assert "no site named 'sout'" in wrong.err
+
+
+# As much of `flwr supernode` as registration uses, with the SuperLink's table of nodes; a file `lost` or `refused`
+# beside it names sites whose answer gets lost, or whose key is not taken.
+FLWR = """\
+#!{python}
+import json, pathlib, random, sqlite3, sys
+from cryptography.hazmat.primitives import serialization as form
+here, what, words = pathlib.Path(__file__).parent, sys.argv[2], sys.argv[3:]
+nodes = sqlite3.connect({database!r}, timeout=60, isolation_level=None)
+nodes.execute("CREATE TABLE IF NOT EXISTS node (node_id INTEGER, public_key BLOB UNIQUE, status TEXT)")
+answer = {{"success": True}}
+if what == "register":
+    name = words[words.index("--name") + 1]
+    told = {{kind: name in (here / kind).read_text() for kind in ("lost", "refused") if (here / kind).exists()}}
+    key = form.load_ssh_public_key(pathlib.Path(words[0]).read_bytes())
+    pem = key.public_bytes(form.Encoding.PEM, form.PublicFormat.SubjectPublicKeyInfo)
+    try:
+        if told.get("refused"):
+            raise sqlite3.IntegrityError
+        number = -random.randrange(1, 2**63)  # most ids are larger than the database's numbers
+        nodes.execute("INSERT INTO node VALUES (?, ?, 'registered')", [number, pem])
+        answer["node-id"] = str(number % 2**64)
+    except sqlite3.IntegrityError:
+        answer = {{"success": False, "error-message": "Public key already in use."}}
+    if told.get("lost"):
+        sys.exit("connection lost")
+elif what == "unregister":
+    nodes.execute("UPDATE node SET status = 'unregistered' WHERE node_id = ?", [int(words[0]) - 2**64])
+else:
+    rows = nodes.execute("SELECT node_id, status FROM node").fetchall()
+    answer["nodes"] = [{{"node-id": str(node % 2**64), "status": status}} for node, status in rows]
+print(json.dumps(answer))
+sys.exit(not answer["success"])
+"""
+
+
+@pytest.fixture
+def superlink(deployment, monkeypatch, tmp_path):
+    """A deployment whose SuperLink is a table, and a switch that takes it down."""
+    programs = tmp_path / "bin"
+    programs.mkdir()
+    (programs / "flwr").write_text(FLWR.format(python=sys.executable, database=str(deployment.production.database)))
+    (programs / "flwr").chmod(0o755)
+    found = replace(deployment, programs=programs)
+    found.save()
+    up = {"up": True}
+    monkeypatch.setattr(rehearsal, "listens", lambda port: up["up"])
+    return found, lambda: up.update(up=False), lambda: up.update(up=True)
+
+
+def nodes_of(deployment: Deployment) -> dict[str, str]:
+    """The status of each node by site, as the SuperLink has it."""
+    statuses = flower.Flwr(deployment.programs, deployment.production).nodes()
+    nodes = json_in(deployment.production.registered)
+    return {site.name: statuses[nodes[site.identity]] for site in deployment.sites if site.identity in nodes}
+
+
+def test_keys_are_registered_once_and_those_of_removed_sites_are_taken_back(hawthorn, superlink):
+    deployment, _, _ = superlink
+    assert hawthorn("federation", "register", "federation").status == 0
+    assert nodes_of(deployment) == {"north": "registered", "south": "registered", "east": "registered"}
+    again = hawthorn("federation", "register", "federation")
+    assert (again.status, again.out) == (0, "")
+    gone = hawthorn("federation", "remove-client", "federation", "south")
+    assert gone.status == 0, gone.err
+    assert "is no node of the production SuperLink any more" in gone.out
+    assert "the run waits for 3 sites: write clients = 2 into" in gone.out
+    statuses = flower.Flwr(deployment.programs, deployment.production).nodes()
+    assert sorted(statuses.values()) == ["registered", "registered", "unregistered"]
+
+
+def test_a_site_that_is_removed_while_the_superlink_is_down_is_told_and_taken_back_later(hawthorn, superlink):
+    deployment, down, back_up = superlink
+    hawthorn("federation", "register", "federation")
+    stolen = json_in(deployment.production.registered)[deployment.site("south").identity]
+    down()
+    ended = hawthorn("federation", "remove-client", "federation", "south")
+    assert ended.status == 2
+    assert "is down and STILL ADMITS south" in ended.err
+    assert [site.name for site in Deployment.opened(deployment.folder).sites] == ["north", "east"]
+    assert flower.Flwr(deployment.programs, deployment.production).nodes()[stolen] == "registered"
+    back_up()
+    told = hawthorn("federation", "register", "federation")
+    assert f"{deployment.site('south').identity} is no node of the production SuperLink any more" in told.out
+    assert flower.Flwr(deployment.programs, deployment.production).nodes()[stolen] == "unregistered"
+    assert hawthorn("federation", "register", "federation").out == ""
+
+
+def test_one_registration_that_fails_undoes_none_of_the_others(hawthorn, superlink):
+    deployment, _, _ = superlink
+    (deployment.programs / "refused").write_text("north")
+    failed = hawthorn("federation", "register", "federation")
+    assert failed.status == 2
+    assert "north is not registered" in failed.err
+    assert nodes_of(deployment) == {"south": "registered", "east": "registered"}
+    (deployment.programs / "refused").unlink()
+    assert hawthorn("federation", "register", "federation").status == 0
+    assert set(nodes_of(deployment)) == {"north", "south", "east"}
+
+
+def test_a_key_whose_registration_was_not_written_down_is_found(hawthorn, superlink):
+    deployment, _, _ = superlink
+    (deployment.programs / "lost").write_text("north")  # the SuperLink has it, its answer does not arrive
+    assert hawthorn("federation", "register", "federation").status == 0
+    assert set(nodes_of(deployment)) == {"north", "south", "east"}
+    before = json_in(deployment.production.registered)
+    deployment.production.registered.unlink()  # as if the command had been killed
+    assert hawthorn("federation", "register", "federation").status == 0
+    assert json_in(deployment.production.registered) == before
+    # and a site that is removed then is taken back all the same
+    deployment.production.registered.unlink()
+    assert hawthorn("federation", "remove-client", "federation", "south").status == 0
+    statuses = flower.Flwr(deployment.programs, deployment.production).nodes()
+    assert statuses[before[deployment.site("south").identity]] == "unregistered"
+    with pytest.raises(HawthornError, match="a key that was unregistered once can never be registered again"):
+        registration.register(deployment, deployment.production, [deployment.site("south")], print)
 
 
 def test_a_site_may_bring_a_key_of_its_own(hawthorn, deployment, tmp_path):
