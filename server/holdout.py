@@ -22,7 +22,7 @@ from hawthorn.strategies.flower import Ruling
 
 from .changes import KEPT, Figure, fall, followed
 from .checks import Clients, Holdout, checks
-from .watched import ACCURACY, CLIENTS, DENSITY, LOSS, RECALLS, figures, lost, not_finite, reported, told
+from .watched import ACCURACY, CLIENTS, COUNTS, DENSITY, LOSS, RECALLS, figures, lost, not_finite, reported, told
 
 logger = logging.getLogger(__name__)
 
@@ -72,6 +72,8 @@ class HoldoutGuard:
         except Exception as error:
             return self._failed(error, round, arrays, memory)
         if metrics is None:
+            if round == 0:
+                raise SettingError("the evaluation on the holdout must work for the initial model, but it answers None")
             logger.warning("round %d: the evaluation on the holdout answered None: the model is not checked", round)
             return _unchecked(memory)
         memory["unchecked"] = 0
@@ -103,8 +105,10 @@ class HoldoutGuard:
         assert self.holdout is not None
         options = self.holdout
         fault = not_finite(metrics, options.metric)
+        if fault and round == 0:
+            raise SettingError(f"the holdout must give finite numbers for the initial model, but {fault}")
         if fault:
-            return _answered(fault if round else None, metrics, [], memory, self._advice(round, "holdout"))
+            return _answered(fault, metrics, [], memory, self._advice(round, "holdout"))
         seen = figures(metrics, overall=options.metric, examples=options.examples, collapse=options.collapse)
         if round == 0:
             self._check_watchable(metrics, seen)
@@ -141,6 +145,8 @@ class HoldoutGuard:
                 f"the guard watches {wanted}, {LOSS}, {RECALLS} and {DENSITY}, but the holdout gives "
                 f"{sorted(metrics)}: name one of these, the larger the better, as guard=\"holdout(metric='...')\""
             )
+        if RECALLS in metrics and RECALLS not in {figure.name for figure in seen}:
+            raise SettingError(f"the guard watches {RECALLS} with {COUNTS} beside it, how many there are of each class")
 
     def _advice(self, round: int, name: str) -> str:
         return (
@@ -192,7 +198,8 @@ def _since(memory: State, name: str, since: int, round: int) -> State:
         for part in ("accepted", "candidate")
         if memory[part] is not None
     }
-    return {**memory, **kept, "rollbacks": 0, "since": {**memory["since"], name: since}}
+    seconds = [] if name == "holdout" else memory["seconds"]  # how long evaluations take is the holdout's, too
+    return {**memory, **kept, "seconds": seconds, "rollbacks": 0, "since": {**memory["since"], name: since}}
 
 
 def _answered(

@@ -72,14 +72,16 @@ def told(name: str, fall: Fall) -> str:
 
 
 def not_finite(metrics: MetricRecord, overall: str) -> str | None:
-    """Which watched metric holds NaN or infinity, in words; None if none does.
+    """Which watched metric holds NaN or infinity, in words; None if none does. A class without examples has no recall.
 
     >>> not_finite(MetricRecord({"loss": float("nan")}), "accuracy")
     'the loss is nan'
     """
+    counts = _numbers(metrics, COUNTS)
     for name in (LOSS, overall, DENSITY, RECALLS):
         for part, value in enumerate(_numbers(metrics, name)):
-            if not math.isfinite(value):
+            absent = name == RECALLS and part < len(counts) and counts[part] == 0
+            if not absent and not math.isfinite(value):
                 return f"{kind(name).words.format(part=part)} is {value}"
     return None
 

@@ -223,6 +223,34 @@ def test_an_evaluation_that_fails_at_the_start_is_the_operators_to_mend():
         Told(seen=[OSError("no such file")])
 
 
+@pytest.mark.parametrize(
+    ("first", "words"),
+    [
+        (None, "must work for the initial model, but it answers None"),
+        (metrics(accuracy=float("nan")), "but the accuracy is nan"),
+        (metrics(recalls=(0.9, float("nan"))), "but the recall of class 1 is nan"),
+        (MetricRecord({"accuracy": 0.9, "class-recalls": [0.9, 0.9]}), "class-recalls with class-examples beside it"),
+        (
+            MetricRecord({"accuracy": 0.9, "class-recalls": [0.9, 0.9], "class-examples": [5]}),
+            "class-recalls with class-examples beside it",
+        ),
+    ],
+    ids=str,
+)
+def test_a_first_evaluation_that_no_round_could_be_judged_by_is_the_operators_to_mend(first, words):
+    with pytest.raises(SettingError, match=words):
+        Told(seen=[first])
+
+
+def test_a_class_without_examples_has_no_recall_to_lose():
+    seen = [
+        MetricRecord({"accuracy": one["accuracy"], "class-recalls": [0.9, float("nan")], "class-examples": [50, 0]})
+        for one in steady()
+    ]
+    told = Told(seen=seen[:-1])
+    assert told.check(seen[-1]).fault is None
+
+
 def test_an_evaluation_that_fails_for_every_model_leaves_rounds_unchecked(caplog):
     told = Told(seen=steady())
     with caplog.at_level(logging.WARNING, logger="hawthorn"):
@@ -276,6 +304,25 @@ def test_an_evaluation_that_takes_much_longer_is_told_only_if_asked_for():
         finally:
             module.time = real
         assert (fault is not None and "an evaluation took 1e+09 s" in fault) == expected
+
+
+def test_an_operator_has_evaluations_take_longer_from_a_round_on(monkeypatch):
+    clock = 0.0
+
+    def taking(seconds):
+        def evaluated(arrays):
+            nonlocal clock
+            clock += seconds
+            return metrics()
+
+        return evaluated
+
+    monkeypatch.setattr("hawthorn.server.holdout.time.perf_counter", lambda: clock)
+    told = Told("holdout(slowdown=3)", seen=[taking(1)] * 12)
+    assert "an evaluation took 10 s, where 1 s are usual" in told.check(taking(10)).fault
+    told.guard = HoldoutGuard.parse(f"holdout(slowdown=3, since={told.round + 1})", told.evaluate)
+    assert [told.check(taking(10)).fault for _ in range(6)] == [None] * 6
+    assert "an evaluation took 100 s, where 10 s are usual" in told.check(taking(100)).fault
 
 
 def test_clients_reports_are_one_vote_each():
