@@ -38,6 +38,10 @@ def dashboard(
     public_url: Annotated[
         str, typer.Option(metavar="URL", help="By which browsers come, where a proxy is in front.")
     ] = "",
+    trusted_proxy: Annotated[
+        list[str] | None,
+        typer.Option(metavar="ADDRESS", help="Of a proxy on another machine, or of its network; may be repeated."),
+    ] = None,
     without_tls: Annotated[
         bool, typer.Option("--without-tls", help="Listen to other machines without TLS: a proxy must encrypt.")
     ] = False,
@@ -63,7 +67,7 @@ def dashboard(
     from hawthorn.strategies import SettingError
 
     pair = pair_of(certificates, name, certificate, key)
-    place = Place.at(listen, pair=pair, public=public_url, open=without_tls)
+    place = Place.at(listen, pair=pair, public=public_url, open=without_tls, proxies=trusted_proxy or ())
     if login_link and login_link not in ROLES:
         raise SettingError(f"--login-link must be one of {', '.join(ROLES)}, got {login_link!r}")
     known = Users(users) if users else None
@@ -75,8 +79,8 @@ def dashboard(
     with Audit.open(audit, create=False) as opened:
         served = Served(opened, known, place, sessions, exposed)
         link = f"{served.url}/login#once={sessions.link_token(login_link)}" if login_link else ""
-        if expiry(pair):
-            print(f"hawthorn: {expiry(pair)}", file=sys.stderr)
+        for told in filter(None, (expiry(pair), place.warning)):
+            print(f"hawthorn: {told}", file=sys.stderr)
         told = {"url": served.url, "port": served.port, "link": link}
         shown = f"serving {opened.url} at {served.url}" + (f"\nlog in once, as {login_link}: {link}" if link else "")
         print(json.dumps(told) if json_out else shown, flush=True)

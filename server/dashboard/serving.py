@@ -29,7 +29,8 @@ class Place:
     """Where the page is: the address to listen at, its certificate, and the address by which browsers reach it.
 
     `public` is that of a proxy in front, such as https://fl.example.org; empty without one. `open` lets a port without
-    TLS be reached from other machines, which otherwise is refused.
+    TLS be reached from other machines, which otherwise is refused. `proxies` are addresses or networks of proxies on
+    other machines that are believed from where a request came.
     """
 
     host: str
@@ -37,9 +38,18 @@ class Place:
     pair: Pair | None = None
     public: str = ""
     open: bool = False
+    proxies: tuple[str, ...] = ()
 
     @classmethod
-    def at(cls, listen: str, *, pair: Pair | None = None, public: str = "", open: bool = False) -> Place:
+    def at(
+        cls,
+        listen: str,
+        *,
+        pair: Pair | None = None,
+        public: str = "",
+        open: bool = False,
+        proxies: Collection[str] = (),
+    ) -> Place:
         """The place that is written HOST:PORT; raises `SettingError` for one that is not safe."""
         host, _, port = listen.rpartition(":")
         host = host.removeprefix("[").removesuffix("]")
@@ -52,7 +62,12 @@ class Place:
                 f"without TLS the page is for this machine alone, not for {host}: give --certificates DIR, listen at "
                 "127.0.0.1, or write --without-tls where something else encrypts the way here"
             )
-        return cls(host, int(port), pair, public, open)
+        if proxies and not public:
+            raise SettingError("trusted-proxy goes with public-url, the address by which browsers come to the proxy")
+        for proxy in proxies:
+            if not _is_network(proxy):
+                raise SettingError(f"trusted-proxy must be such as 10.0.0.2 or 10.0.0.0/24, got {proxy!r}")
+        return cls(host, int(port), pair, public, open, tuple(proxies))
 
     @property
     def secure(self) -> bool:
@@ -70,6 +85,13 @@ class Place:
     def local(self) -> bool:
         """Whether only this machine reaches it."""
         return _is_loopback(self.host) and not self.public
+
+    @property
+    def warning(self) -> str:
+        """What is less safe about it than it could be; empty for nothing."""
+        if self.public and not self.proxies and not _is_loopback(self.host):
+            return "all who come through the proxy count as one when they log in: name its address with --trusted-proxy"
+        return ""
 
 
 class Served:
@@ -89,7 +111,7 @@ class Served:
             access_log=False,
             server_header=False,
             proxy_headers=bool(place.public),
-            forwarded_allow_ips="127.0.0.1,::1",
+            forwarded_allow_ips=["127.0.0.1", "::1", *place.proxies],
             timeout_keep_alive=20,
             timeout_graceful_shutdown=STOPPING,
             limit_concurrency=1000,
@@ -146,6 +168,14 @@ def _listening(place: Place) -> socket.socket:
     except OSError as error:
         raise SettingError(f"cannot listen at {place.host}:{place.port}: {error.strerror or error}") from error
     return opened
+
+
+def _is_network(written: str) -> bool:
+    try:
+        ipaddress.ip_network(written)
+    except ValueError:
+        return False
+    return True
 
 
 def _is_loopback(host: str) -> bool:

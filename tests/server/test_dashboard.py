@@ -80,10 +80,10 @@ def open_run(tmp_path):
 
 
 @contextmanager
-def web(audit, users_file, *, sessions=None, exposed=None, public=""):
+def web(audit, users_file, *, sessions=None, exposed=None, **where):
     """A client of the dashboard, which is served on a port of its own meanwhile."""
     known = Users(users_file) if users_file else None
-    place = Place.at("127.0.0.1:0", public=public)
+    place = Place.at("127.0.0.1:0", **where)
     sessions = sessions or Sessions(known)
     served = Served(audit, known, place, sessions, exposed)
     thread = threading.Thread(target=served.run)
@@ -201,6 +201,17 @@ def test_who_tries_often_has_to_wait_and_others_do_not(watched, users_file):
         assert enter(client, "ada").status_code == 303
         now[0] += 2
         assert enter(client, "vic").status_code == 303
+
+
+@pytest.mark.parametrize(("address", "code"), [("127.0.0.2", 303), ("127.0.0.3", 429)])
+def test_only_a_trusted_proxy_is_believed_from_where_somebody_comes(watched, users_file, address, code):
+    with web(watched, users_file, public="https://fl.example.org", proxies=["127.0.0.2/32"]) as client:
+        proxy = httpx.HTTPTransport(local_address=address)
+        with httpx.Client(base_url=client.base_url, timeout=60, transport=proxy) as client:
+            client.headers["x-forwarded-for"] = "203.0.113.7"
+            assert [enter(client, "vic", "wrong").status_code for _ in range(6)] == [401] * 5 + [429]
+            client.headers["x-forwarded-for"] = "203.0.113.7, 198.51.100.9"
+            assert enter(client, "vic").status_code == code
 
 
 def test_a_login_link_works_once_and_not_for_long(watched):
@@ -738,6 +749,14 @@ def test_what_would_not_be_safe_is_not_served(tmp_path, users_file):
     assert Place.at("127.0.0.1:0", public="https://fl.example.org").secure
     assert "fl.example.org" in Place.at("127.0.0.1:0", public="https://fl.example.org").hosts
     assert Place.at("[::1]:80").host == "::1"
+    away = {"public": "https://fl.example.org", "open": True}
+    assert "--trusted-proxy" in Place.at("0.0.0.0:0", **away).warning
+    assert Place.at("0.0.0.0:0", **away, proxies=["10.0.0.2", "fd00::/8"]).warning == ""
+    for wrong in ("proxy.example.org", "*", "10.0.0.1/8", ""):
+        with pytest.raises(SettingError, match="trusted-proxy must be"):
+            Place.at("0.0.0.0:0", **away, proxies=[wrong])
+    with pytest.raises(SettingError, match="goes with public-url"):
+        Place.at("0.0.0.0:0", open=True, proxies=["10.0.0.2"])
     for wrong in ("8080", "localhost:", "localhost:x", "localhost:70000"):
         with pytest.raises(SettingError, match="HOST:PORT"):
             Place.at(wrong)
