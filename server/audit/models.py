@@ -16,7 +16,7 @@ from hawthorn.strategies import AuditError, Defense, Outcome
 from hawthorn.strategies.flower import Commit
 from hawthorn.strategies.flower.arrays import viewed
 from hawthorn.strategies.flower.layout import Model
-from hawthorn.strategies.flower.remembered import recall
+from hawthorn.strategies.flower.remembered import attributes, recall
 from numpy.typing import NDArray
 
 from ..inner import inner_strategy
@@ -58,7 +58,7 @@ def wrapped(settings: Mapping[str, Any], before: Commit) -> Strategy:
     if "inner" not in settings:
         raise AuditError("the run's settings do not say which strategy was wrapped")
     strategy = inner_strategy(str(settings["inner"]))
-    recall(strategy, before.memory.inner)
+    recall(strategy, before.memory.inner, attributes(strategy))
     # what Flower's server optimizers note down as they send the model
     if isinstance(strategy, FedOpt):
         strategy.current_arrays = {name: array.numpy() for name, array in before.arrays.items()}

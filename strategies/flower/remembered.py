@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import inspect
-from collections.abc import Mapping
+from collections.abc import Generator, Mapping
 from typing import Any, cast
 
 import numpy as np
@@ -11,40 +10,89 @@ from flwr.app import Array, ArrayRecord
 from flwr.serverapp.strategy import Strategy
 
 ARRAYS = "flower's arrays"  # the key under which an ArrayRecord's numbers lie
+KIND = "the strategy's class"  # the key that says whose memory it is
+
+Attributes = Mapping[str, Any]
 
 
-def remembered(strategy: Strategy) -> dict[str, Any]:
-    """All that its rounds have left in a strategy's attributes, those of one that it wraps in turn included.
+def attributes(strategy: Strategy) -> dict[str, Any]:
+    """A strategy's attributes as they are now, those of one that it wraps in turn included.
 
-    What the strategy was made with is not memory, and what is no plain data (functions, connections) cannot be kept.
+    Of what is no plain data (functions, connections) this is the thing itself, of all else a copy.
+    """
+    return {
+        name: attributes(value) if _is_wrapped(name, value) else _plain(value) if _is_plain(value) else value
+        for name, value in vars(strategy).items()
+    }
+
+
+def remembered(strategy: Strategy, made: Attributes) -> dict[str, Any]:
+    """All that its rounds have left in a strategy's attributes, which were `made` so.
 
     >>> from flwr.serverapp.strategy import FedAvg
-    >>> remembered(FedAvg())
+    >>> strategy = FedAvg()
+    >>> made = attributes(strategy)
+    >>> remembered(strategy, made)
     {}
     """
     memory: dict[str, Any] = {}
-    made_with = _made_with(type(strategy))
     for name, value in vars(strategy).items():
-        if name == "strategy" and isinstance(value, Strategy):
-            memory[name] = remembered(value)
-        elif name not in made_with and value is not None and _is_plain(value):
+        if _is_wrapped(name, value):
+            memory |= {name: inner} if (inner := remembered(value, made.get(name) or {})) else {}
+        elif _is_plain(value) and not _is_as_made(name, value, made):
             memory[name] = _plain(value)
-    return memory
+    return {KIND: type(strategy).__name__, **memory} if memory else {}
 
 
-def recall(strategy: Strategy, memory: Mapping[str, Any]) -> None:
-    """Put back what `remembered` answered; what was None then is None again."""
-    made_with = _made_with(type(strategy))
+def not_remembered(strategy: Strategy, made: Attributes) -> Generator[str]:
+    """The names of attributes that rounds have changed and that cannot be remembered: they are no plain data."""
+    for name, value in vars(strategy).items():
+        if _is_wrapped(name, value):
+            yield from (f"{name}.{inner}" for inner in not_remembered(value, made.get(name) or {}))
+        elif not _is_plain(value) and value is not made.get(name):
+            yield name
+
+
+def recall(strategy: Strategy, memory: Mapping[str, Any], made: Attributes) -> None:
+    """Put back what `remembered` answered; all else that rounds have changed is as it was made.
+
+    The memory of a strategy of another class is none.
+    """
+    if memory.get(KIND) not in (None, type(strategy).__name__):
+        memory = {}
     for name, value in list(vars(strategy).items()):
-        if name == "strategy" and isinstance(value, Strategy):
-            recall(value, memory.get(name, {}))
-        elif name not in made_with and (name in memory or _is_plain(value)):
-            setattr(strategy, name, _restored(memory[name]) if name in memory else None)
+        if _is_wrapped(name, value):
+            recall(value, memory.get(name, {}), made.get(name) or {})
+        elif _is_plain(value) and name not in made:
+            delattr(strategy, name)
+        elif _is_plain(value) and not _is_as_made(name, value, made):
+            setattr(strategy, name, _restored(made[name]))
+    for name, value in memory.items():
+        if name != KIND and not _is_wrapped(name, getattr(strategy, name, None)):
+            setattr(strategy, name, _restored(value))
 
 
-def _made_with(kind: type) -> set[str]:
-    """The names of the arguments that a class and those it inherits from are made with."""
-    return {name for one in kind.__mro__[:-1] for name in inspect.signature(one.__init__).parameters}
+def _is_wrapped(name: str, value: object) -> bool:
+    return name == "strategy" and isinstance(value, Strategy)
+
+
+def _is_as_made(name: str, value: object, made: Attributes) -> bool:
+    return name in made and _same(_plain(value), made[name])
+
+
+def _same(one: Any, other: Any) -> bool:
+    """Whether two plain values are the same at any depth, types included."""
+    if type(one) is not type(other):
+        return False
+    if isinstance(one, dict):
+        mine, others = cast("dict[str, Any]", one), cast("dict[str, Any]", other)
+        return mine.keys() == others.keys() and all(_same(item, others[name]) for name, item in mine.items())
+    if isinstance(one, list):
+        mine, others = cast("list[Any]", one), cast("list[Any]", other)
+        return len(mine) == len(others) and all(map(_same, mine, others))
+    if isinstance(one, np.ndarray):
+        return other.dtype == cast("Any", one).dtype and np.array_equal(cast("Any", one), other)
+    return one == other
 
 
 def _is_plain(value: object) -> bool:

@@ -32,7 +32,7 @@ from .loop import Run, sampling, set_sampling, without_client
 from .metrics import capped, merged, well_formed
 from .provenance import Provenance
 from .record import Client, RoundRecord
-from .remembered import recall, remembered
+from .remembered import attributes, not_remembered, recall, remembered
 from .wrapped import check_quorum, check_trusted, check_weights, check_wrapped, replies_needed, setting_of
 
 logger = logging.getLogger(__name__)
@@ -95,6 +95,7 @@ class RobustStrategy(Strategy):
         if shards is not None and defense is not None and defense.momentum:
             raise SettingError("momentum remembers clients' updates in this process: leave out momentum, or shards")
         self.inner = inner
+        self._made = attributes(inner)
         self.defense = Defense() if defense is None else defense
         self.observers = tuple(observers)
         self.most_examples = most_examples
@@ -126,6 +127,7 @@ class RobustStrategy(Strategy):
         self._evaluated: list[Message] = []
         self._started = 0.0
         self._updates: Updates | None = None
+        self._not_remembered: set[str] = set()
 
     def summary(self) -> None:
         """Log the defense, then what the wrapped strategy logs."""
@@ -192,7 +194,7 @@ class RobustStrategy(Strategy):
             required=self.require_manifest,
         )
         admission = Admission(self._model, self._trained, self._updates, self.counted_by, provenance)
-        self._before = remembered(self.inner) if self.guard is not None else {}
+        self._before = remembered(self.inner, self._made) if self.guard is not None else {}
         self.metrics, self._reports = None, {}
         outcome, moved, skipped = self._judged(server_round, admission, replies)
         arrays, metrics, fault = None, None, None
@@ -270,16 +272,28 @@ class RobustStrategy(Strategy):
 
     def recollection(self) -> Memory:
         """All that goes on to the next round beside the model."""
-        inner = remembered(self.inner)
+        inner = remembered(self.inner, self._made)
+        if self.ledger is not None:
+            self._warn_of_what_is_not_remembered()
         return Memory(self.state, dict(self.held), self._guarded, inner, self.paused, sampling())
 
     def recall(self, memory: Memory) -> None:
         """Go on with what `recollection` answered."""
         self.state, self.held, self._guarded = memory.defense, dict(memory.held), memory.guard
         self.paused = memory.paused
-        recall(self.inner, memory.inner)
+        recall(self.inner, memory.inner, self._made)
         if memory.sampling is not None:
             set_sampling(memory.sampling)
+
+    def _warn_of_what_is_not_remembered(self) -> None:
+        for name in {*not_remembered(self.inner, self._made)} - self._not_remembered:
+            self._not_remembered.add(name)
+            logger.warning(
+                "the rounds changed %s.%s, which no checkpoint can keep: after a crash it begins as it was made; keep "
+                "None, numbers, text, lists, dictionaries keyed by text, NumPy arrays or ArrayRecords",
+                type(self.inner).__name__,
+                name,
+            )
 
     def release(self, client: str) -> None:
         """Have nothing speak against a client, by identity, any more."""
@@ -314,7 +328,7 @@ class RobustStrategy(Strategy):
         if ruling.metrics is not None:
             self.metrics = ruling.metrics
         if ruling.fault is not None:
-            recall(self.inner, self._before)
+            recall(self.inner, self._before, self._made)
             if self.defense.reputation != "none":
                 self.state = suspected(self.state, [self.identity(node) for node in accepted])
         return ruling.fault
