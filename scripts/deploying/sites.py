@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shlex
+from itertools import count
 from pathlib import Path
 
 from hawthorn.strategies.errors import SettingError
@@ -26,19 +27,38 @@ def with_new_site(deployment: Deployment, name: str, public_key: Path | None = N
     known = {other.identity: other.name for other in deployment.sites}
     if public_key is not None and (identity := node_identity(public_key)) in known:
         raise SettingError(f"{public_key} is the key of {known[identity]} already: each site needs its own")
-    number = 1 + max((site.number for site in deployment.sites), default=-1)
+    taken = {site.number for site in deployment.sites}
+    number = next(number for number in count() if number not in taken)  # a task is cut into as many parts as sites
     folder = deployment.site_folder(name)
     folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-    if public_key is None:
-        public = node_key(folder / KEY, comment=name)
+    public = folder / f"{KEY}.pub"
+    if public_key is not None:
+        if (folder / KEY).exists():
+            raise SettingError(f"{folder / KEY} is there already, made for {name}: delete it or leave out --public-key")
+        written(public, content(public_key))
+    elif (folder / KEY).exists():  # by a command that was interrupted; nobody has it yet
+        written(public, public_half(folder / KEY, comment=name))
     else:
-        public = written(folder / f"{KEY}.pub", content(public_key))
+        public.unlink(missing_ok=True)
+        node_key(folder / KEY, comment=name)
     site = Site(name, number, node_identity(public))
     written(folder / "ca.crt", content(deployment.server / "ca.crt"))
     written(folder / "hawthorn-supernode.service", site_unit(deployment, site))
     written(folder / "README.md", site_readme(deployment, site, own_key=public_key is not None))
     write_bundle(deployment, site)
     return deployment.with_site(site)
+
+
+def public_half(path: Path, comment: str) -> bytes:
+    """The public key file of a SuperNode's private key; raises `SettingError`."""
+    from cryptography.hazmat.primitives import serialization
+
+    form = serialization.Encoding.OpenSSH, serialization.PublicFormat.OpenSSH
+    try:
+        key = serialization.load_ssh_private_key(content(path), None)
+    except ValueError as error:
+        raise SettingError(f"{path} is no private key ({error}): delete it") from error
+    return key.public_key().public_bytes(*form) + f" {comment}\n".encode()
 
 
 def write_bundle(deployment: Deployment, site: Site) -> Path:

@@ -168,8 +168,10 @@ def test_a_site_that_is_removed_leaves_no_key(hawthorn, deployment):
     assert [site.name for site in after.sites] == ["north", "east"]
     assert not deployment.site_folder("south").exists()
     assert hawthorn("federation", "add-client", "federation", "west").status == 0
-    # numbers of sites are not used again
-    assert Deployment.opened(deployment.folder).site("west").number == 3
+    # a task is cut into as many parts as there are sites: who takes another's place gets its part
+    assert Deployment.opened(deployment.folder).site("west").number == 1
+    assert hawthorn("federation", "add-client", "federation", "more").status == 0
+    assert Deployment.opened(deployment.folder).site("more").number == 3
     wrong = hawthorn("federation", "remove-client", "federation", "sout")
     assert wrong.status == 2
     assert "no site named 'sout'" in wrong.err
@@ -316,6 +318,32 @@ def test_add_client_makes_a_key_where_none_is_given(hawthorn, deployment):
     assert site.identity in ended.out
     own = deployment.site_folder(site.name) / "node.key"
     assert packed(deployment.site_folder(site.name) / "west.tar.gz")["west/node.key"] == own.read_bytes()
+
+
+def test_a_site_whose_addition_was_interrupted_can_be_added_again(hawthorn, deployment, tmp_path):
+    authority = deployment.server / "ca.crt"
+    kept = authority.read_bytes()
+    authority.unlink()
+    assert hawthorn("federation", "add-client", "federation", "west").status == 2
+    folder = deployment.site_folder("west")
+    key = (folder / "node.key").read_bytes()
+    (folder / "node.key.pub").unlink()  # it might have ended before this, too
+    authority.write_bytes(kept)
+    # a site's own key does not go together with one that was made here
+    wrong = hawthorn("federation", "add-client", "federation", "west", "--public-key", str(node_key(tmp_path / "own")))
+    assert wrong.status == 2
+    assert f"{folder / 'node.key'} is there already" in wrong.err
+    ended = hawthorn("federation", "add-client", "federation", "west")
+    assert ended.status == 0, ended.err
+    assert (folder / "node.key").read_bytes() == key
+    assert node_identity(folder / "node.key.pub") == Deployment.opened(deployment.folder).site("west").identity
+    assert stat.S_IMODE((folder / "node.key").stat().st_mode) == 0o600
+    # the public key that another site has sent, and then a key made here after all
+    (deployment.folder / "sites" / "far").mkdir()
+    shutil.copy(node_key(tmp_path / "far"), deployment.folder / "sites" / "far" / "node.key.pub")
+    assert hawthorn("federation", "add-client", "federation", "far").status == 0
+    files = packed(deployment.site_folder("far") / "far.tar.gz")
+    assert files["far/node.key"] == (deployment.site_folder("far") / "node.key").read_bytes()
 
 
 @pytest.mark.parametrize(
