@@ -66,9 +66,12 @@ def run_name(deployment: Deployment) -> str:
 
 
 def audit_of(deployment: Deployment, place: Place) -> str:
-    """The audit of a place, a path or a URL: that of production is the app's to say."""
-    own = str(place.audit)
-    return own if place == deployment.rehearsal else str(declared(deployment).get("audit") or own)
+    """The audit of a place, a path or a URL: that of production is the app's to say.
+
+    Every process of a place works in its folder, which is where a relative path begins.
+    """
+    found = place.audit if place == deployment.rehearsal else declared(deployment).get("audit") or place.audit
+    return str(found) if "://" in str(found) else str(place.folder / found)
 
 
 def overrides(deployment: Deployment, wanted: Mapping[str, Scalar]) -> dict[str, Scalar]:

@@ -105,12 +105,17 @@ def renewed(deployment: Deployment) -> list[str]:
     return names
 
 
-def make_audit(place: Place) -> None:
-    """Make the audit of a place, so that services which look at it can start before a run writes to it."""
+def make_audit(deployment: Deployment, place: Place) -> None:
+    """Make the audit of a place, so that services which look at it can start before a run writes to it.
+
+    One at a URL is made by the first run: its server need not be there yet.
+    """
     from hawthorn.server.audit import Audit
 
     place.folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-    Audit.open(place.audit).close()
+    audit = app.audit_of(deployment, place)
+    if "://" not in audit:
+        Audit.open(audit).close()
 
 
 def write_production(deployment: Deployment) -> None:
@@ -123,5 +128,5 @@ def write_production(deployment: Deployment) -> None:
     written(folder / "compose" / "Dockerfile", production.DOCKERFILE)
     written(folder / "compose" / "front.conf", production.front(deployment, f"superlink:{SUPERLINK_PORT}"))
     deployment.production.folder.mkdir(mode=0o700, exist_ok=True)
-    make_audit(deployment.production)
+    make_audit(deployment, deployment.production)
     app.write_connection(deployment, deployment.production, SUPERLINK_PORT)

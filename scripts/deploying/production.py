@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from . import flower
+from .app import audit_of
 from .flower import SUPERLINK_PORT, Layout
 from .folder import Deployment, Site
 from .services import services
@@ -50,12 +51,12 @@ def unit(
     restart: str = "always",
     search: Path | None = None,
 ) -> str:
-    """A systemd service that is started again whenever it ends, and may write to one folder."""
+    """A systemd service that is started again whenever it ends, and works in the one folder that it may write to."""
     needed = f"Requires={requires}\n" if requires else "Wants=network-online.target\n"
     path = f'Environment="PATH={search}:/usr/local/bin:/usr/bin:/bin"\n' if search else ""
     variables = {**flower.QUIET, "FLWR_HOME": str(home)}
     told = "".join(f'Environment="{name}={value}"\n' for name, value in variables.items())
-    places = f'ReadWritePaths="{writable}"\n' if writable else "StateDirectory=hawthorn\n"
+    places = f'WorkingDirectory={writable}\nReadWritePaths="{writable}"\n' if writable else "StateDirectory=hawthorn\n"
     # a percent sign starts a specifier of systemd, a dollar sign a variable
     line = shlex.join(command).replace("%", "%%").replace("$", "$$")
     return f"""\
@@ -102,7 +103,7 @@ def units(deployment: Deployment) -> dict[str, str]:
             **common,
         ),
     }
-    for service in services(layout, deployment):
+    for service in services(layout, deployment, audit_of(deployment, place)):
         found[f"hawthorn-{service.name}.service"] = unit(f"{service.what} of the {whose}", service.command, **common)
     return found
 
@@ -176,7 +177,7 @@ def compose(deployment: Deployment) -> str:
         "superlink": service(deployment, link) | published,
         "superexec": service(deployment, flower.superexec(layout, f"superlink:{SUPERLINK_PORT}"), needs="superlink"),
     }
-    for one in services(layout, deployment, host="0.0.0.0"):
+    for one in services(layout, deployment, audit_of(deployment, place), host="0.0.0.0"):
         found[one.name] = service(deployment, one.command) | {"ports": [f"127.0.0.1:{one.port}:{one.port}"]}
     found["front"] = {
         "image": "nginx:stable",
@@ -206,7 +207,8 @@ def service(deployment: Deployment, command: Sequence[str], needs: str = "") -> 
         "image": "hawthorn-federation",
         "restart": "unless-stopped",
         "environment": {**flower.QUIET, "FLWR_HOME": str(deployment.production.home)},
-        "command": list(command),
+        "command": [word.replace("$", "$$") for word in command],  # a dollar sign starts a variable
+        "working_dir": str(deployment.production.folder),
         "volumes": [
             f"{deployment.server}:{deployment.server}:ro",
             f"{deployment.production.folder}:{deployment.production.folder}",

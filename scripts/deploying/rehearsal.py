@@ -129,7 +129,7 @@ class Rehearsal:
                 name = f"supernode-{site.name}"
                 self.nodes[name] = Node(command, ports[site.name])
                 self._start_node(name)
-        make_audit(self.place)
+        make_audit(self.deployment, self.place)
         for service in rehearsed(layout, self.deployment, ports):
             self._start(service.name, service.command, service.port)
             self.looks.append(service)

@@ -28,10 +28,10 @@ class Service:
 
 
 def services(
-    layout: Layout, deployment: Deployment, ports: Mapping[str, int] = PORTS, host: str = "127.0.0.1"
+    layout: Layout, deployment: Deployment, audit: str, ports: Mapping[str, int] = PORTS, host: str = "127.0.0.1"
 ) -> list[Service]:
-    """The services that look at the audit in the layout's data, with TLS."""
-    program, audit = layout.program("hawthorn"), ("--audit", str(layout.data / "audit.db"))
+    """The services that look at an audit, a path or a URL, with TLS."""
+    program, looked_at = layout.program("hawthorn"), ("--audit", audit)
     certificates = ("--certificates", str(layout.server))
     where = {name: f"{host}:{port}" for name, port in ports.items()}
     people = deployment.person("operator")
@@ -39,7 +39,7 @@ def services(
         Service(
             CONTROL,
             "control service",
-            [program, "control", *certificates, *audit, "--listen", where[CONTROL]],
+            [program, "control", *certificates, *looked_at, "--listen", where[CONTROL]],
             ports[CONTROL],
             f"hawthorn clients list --server {where[CONTROL]} --certificates {people}",
         ),
@@ -47,7 +47,7 @@ def services(
             DASHBOARD,
             "dashboard",
             [
-                *(program, "dashboard", *certificates, *audit, "--listen", where[DASHBOARD]),
+                *(program, "dashboard", *certificates, *looked_at, "--listen", where[DASHBOARD]),
                 *("--users", str(layout.server / USERS)),
             ],
             ports[DASHBOARD],
@@ -58,8 +58,8 @@ def services(
 
 def rehearsed(layout: Layout, deployment: Deployment, ports: Mapping[str, int]) -> list[Service]:
     """The same on one machine, where the dashboard needs no certificate, and the operator's password is made here."""
-    control, dashboard = services(layout, deployment, ports)
-    audit, where = str(layout.data / "audit.db"), f"127.0.0.1:{ports[DASHBOARD]}"
+    audit, where = str(deployment.rehearsal.audit), f"127.0.0.1:{ports[DASHBOARD]}"
+    control, dashboard = services(layout, deployment, audit, ports)
     command = [layout.program("hawthorn"), "dashboard", "--audit", audit, "--listen", where]
     look = f"http://{where}, log in as operator with {login(layout.data)}"
     return [control, replace(dashboard, command=[*command, "--users", str(layout.data / USERS)], look=look)]

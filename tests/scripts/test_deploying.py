@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 import yaml
 from hawthorn.scripts.deploying import flower, registration, rehearsal
-from hawthorn.scripts.deploying.app import settings_of
+from hawthorn.scripts.deploying.app import audit_of, settings_of
 from hawthorn.scripts.deploying.files import json_in
 from hawthorn.scripts.deploying.flower import Layout
 from hawthorn.scripts.deploying.folder import Deployment, Place, own_programs
@@ -123,6 +123,32 @@ def test_units_and_containers_start_what_a_rehearsal_starts(deployment):
     assert all(port.startswith("127.0.0.1:") for published in ports.values() for port in published)
     mounted = [volume for service in services.values() for volume in service["volumes"]]
     assert not [volume for volume in mounted if str(deployment.authority) in volume]
+
+
+@pytest.mark.parametrize(
+    ("chosen", "audit"),
+    [("postgresql://me@db/a%20b", "postgresql://me@db/a%20b"), ("kept.db", "{data}/kept.db"), ("", "{data}/audit.db")],
+    ids=["URL", "relative", "default"],
+)
+def test_services_look_where_the_runs_audit_is(hawthorn, tmp_path, chosen, audit):
+    settings = ["--set", f"audit={chosen}"] if chosen else []
+    assert hawthorn("federation", "init", "federation", *settings).status == 0
+    deployment = Deployment.opened(tmp_path / "federation")
+    data = str(deployment.production.folder)
+    wanted = audit.format(data=data)
+    assert audit_of(deployment, deployment.production) == wanted
+    production = deployment.folder / "production"
+    services = yaml.safe_load((production / "compose" / "compose.yaml").read_text())["services"]
+    for name in ("control", "dashboard"):
+        told = command_of(production / "systemd" / f"hawthorn-{name}.service")
+        assert told[told.index("--audit") + 1] == wanted.replace("%", "%%")
+        assert services[name]["command"][services[name]["command"].index("--audit") + 1] == wanted
+    # a relative path begins where every process works
+    units = [unit.read_text() for unit in (production / "systemd").glob("*.service")]
+    assert all(f"\nWorkingDirectory={data}\n" in unit for unit in units)
+    assert {service.get("working_dir") for name, service in services.items() if name != "front"} == {data}
+    made = [path.name for path in deployment.production.folder.glob("*.db")]
+    assert made == ([] if "://" in wanted else [Path(wanted).name])
 
 
 @pytest.mark.skipif(shutil.which("nginx") is None, reason="nginx is not installed")
