@@ -26,7 +26,7 @@ from .chain import START, entry_digest, faults
 from .opening import explained, opened_engine
 from .records import ClientRecord, Contribution, Entry, Metric, OrderRecord, Retained, Round, Run, Scalar, held_by
 from .values import Values, now
-from .writing import Keeping, RunAudit, commit_after, commit_before
+from .writing import Keeping, RunAudit, commit_after, commit_before, folder_to_go_on
 
 AT_ONCE = 400  # rounds that one query asks for
 LISTED = 10  # of what there is instead of what was asked for
@@ -116,14 +116,18 @@ class Audit:
         """A run that goes on; raises `AuditError` for one that cannot."""
         if run.place is None:
             raise AuditError(f"run {run.id}, {run.name!r}, cannot go on: it was started without checkpoints")
-        folder = Path(run.place)
-        if checkpoints is not None and not folder.is_dir():  # it may have been moved
-            folder = Path(checkpoints).expanduser().absolute() / folder.name
+        places = [Path(run.place)]
+        if checkpoints is not None:  # it may have been moved
+            places.append(Path(checkpoints).expanduser().absolute() / places[0].name)
+        with explained("cannot read the audit"), self._engine.connect() as connection:
+            folder = folder_to_go_on(connection, run.id, list(dict.fromkeys(places)))
         keeping = replace(keeping, folder=made_folder(folder))
         last = self.head(run.id)
         audit = RunAudit(self._engine, run.id, last.number, last.digest, keeping)
         detail = {"settings": dict(settings), "version": version("hawthorn")}
         audit.resumed(last.round, detail, str(folder))
+        if run.status == "finished":
+            audit.close_late_orders()
         return audit
 
     # reading

@@ -14,11 +14,12 @@ from hawthorn.strategies import AuditError
 from hawthorn.strategies.flower import Commit, Memory, Order, RoundRecord
 from hawthorn.strategies.flower.ledger import Kind
 from sqlalchemy import Connection, Engine, insert, select, update
+from sqlalchemy.engine import RowMapping
 from sqlalchemy.exc import IntegrityError, InterfaceError, OperationalError
 
 from ..archive import row_digests, save_updates
 from ..checkpoints import load_memory, load_model, save_memory, save_model
-from ..files import thin
+from ..files import path_of, thin
 from . import schema
 from .chain import Rows, entry_digest
 from .opening import explained
@@ -28,6 +29,7 @@ logger = logging.getLogger(__name__)
 
 PATIENCE = 120.0  # seconds that a database server may be away
 PAUSE = 0.5  # seconds between two tries
+OVER = "the run was over"  # what became of an order to stop or to pause that came too late
 
 Answer = TypeVar("Answer")
 
@@ -143,6 +145,8 @@ class RunAudit:
         told = None if error is None else f"{type(error).__name__}: {error}"
         ending = {"status": status, "error": None if told is None else schema.storable(told)}
         try:
+            if error is None:
+                self.close_late_orders()
             self._enter("end", self._last_round(), ending, {}, f"cannot close run {self.id}")
         except AuditError:
             if not isinstance(error, AuditError):
@@ -155,8 +159,15 @@ class RunAudit:
 
     def resumed(self, round: int, detail: Values, place: str) -> None:
         """Commit that the run goes on after a round, with these settings."""
-        self._set_run({"place": place, "status": "running", "finished": None, "error": None})
-        self._enter("resume", round, detail, {}, f"cannot go on with run {self.id}")
+        standing: Values = {"place": place, "status": "running", "finished": None, "error": None}
+        self._enter("resume", round, detail, {}, f"cannot go on with run {self.id}", standing)
+
+    def close_late_orders(self) -> None:
+        """Commit that the run was over when it was to stop or to pause; all other orders wait until it goes on."""
+        done = {order: OVER for order in self.orders() if order.kind in ("stop", "pause")}
+        if done:
+            rows = {"orders": self._done(done)}
+            self._enter("orders", self._last_round(), {}, rows, f"cannot close orders to run {self.id}")
 
     def _round_rows(self, record: RoundRecord, updates: Any) -> dict[str, list[Values]]:
         values = round_values(record)
@@ -177,8 +188,10 @@ class RunAudit:
         rows = self._read(lambda connection: connection.execute(query).mappings().all())
         return [{**row, "result": results[row["id"]]} for row in rows]
 
-    def _enter(self, kind: str, round: int, detail: Values, rows: Rows, what: str) -> None:
-        """Add an entry with its rows, all of it or nothing."""
+    def _enter(
+        self, kind: str, round: int, detail: Values, rows: Rows, what: str, standing: Values | None = None
+    ) -> None:
+        """Add an entry with its rows and with how the run stands now, all of it or nothing."""
         number = self.number + 1
         entry: Values = {
             "run": self.id,
@@ -190,13 +203,14 @@ class RunAudit:
             "previous": self.head,
         }
         entry["digest"] = entry_digest(entry, rows)
+        if kind == "end":
+            standing = {"finished": entry["at"], **detail}
 
         def work(connection: Connection) -> None:
             connection.execute(insert(schema.entries).values(entry))  # the first statement: it decides who writes
             write_rows(connection, self.id, number, rows)
-            if kind == "end":
-                ending: Values = {"finished": entry["at"], **detail}
-                connection.execute(update(schema.runs).where(schema.runs.c.id == self.id).values(ending))
+            if standing:
+                connection.execute(update(schema.runs).where(schema.runs.c.id == self.id).values(standing))
 
         with explained(what):
             try:
@@ -275,6 +289,37 @@ def write_rows(connection: Connection, run: int, entry: int, rows: Rows) -> None
     for row in rows.get("orders", ()):
         change = update(table).where(table.c.id == row["id"]).values(entry=entry, result=row["result"])
         connection.execute(change)
+
+
+def folder_to_go_on(connection: Connection, run: int, places: Sequence[Path]) -> Path:
+    """The first of these folders that holds the last checkpoint of a run; raises `AuditError` where none does.
+
+    A run that has no checkpoint yet goes on in the first that is there, or else in the last.
+    """
+    table = schema.checkpoints
+    query = select(table).where(table.c.run == run).order_by(table.c.entry.desc())
+    rows = connection.execute(query).mappings().all()
+    if not rows:
+        return next((folder for folder in places if folder.is_dir()), places[-1])
+    held = ((row, folder) for row in rows for folder in places if _holds(folder, row))
+    row, folder = next(held, (None, None))
+    if row is rows[0] and folder is not None:
+        return folder
+    told = (
+        f"run {run} cannot go on: its last checkpoint, after round {rows[0]['round']}, is not in "
+        f"{' and not in '.join(map(str, places))}: put the folder back as it was after the database was copied, or "
+        "write checkpoints='...' for the one that it is in now"
+    )
+    if row is not None and folder == places[0]:
+        told += (
+            f"; or have a run of another name go back to round {row['round']}, the last whose files are there: "
+            f"hawthorn clients roll-back {row['round']} --from-run {run}"
+        )
+    raise AuditError(told)
+
+
+def _holds(folder: Path, row: RowMapping) -> bool:
+    return all(path_of(folder, kind, row[kind]).is_file() for kind in ("model", "memory"))
 
 
 def commit_after(connection: Connection, run: int, round: int) -> Commit:

@@ -12,7 +12,7 @@ from hawthorn.server.audit import Audit
 from hawthorn.server.checkpoints import load_memory, load_model, save_memory, save_model
 from hawthorn.strategies import AuditError
 from hawthorn.strategies.flower import Commit, Memory
-from ledger_rounds import ROUNDS, SETTINGS, model, record_of, run, started, strategy
+from ledger_rounds import ROUNDS, SETTINGS, model, record_of, run, started, strategy, worth
 
 
 def numbers(arrays: ArrayRecord):
@@ -174,6 +174,59 @@ def test_the_checkpoints_may_be_moved(tmp_path: Path):
         with run(audit, tmp_path / "moved") as ledger:
             started(ledger, 3)
         assert [one.number for one in audit.rounds(1)] == [1, 2, 3]
+
+
+def test_a_wrong_folder_after_a_move_is_told_and_does_no_harm(tmp_path: Path):
+    with Audit.open(tmp_path / "audit.db") as audit:
+        with run(audit, tmp_path / "files") as ledger:
+            started(ledger, 2)
+        (name,) = (path.name for path in (tmp_path / "files").iterdir())
+        (tmp_path / "files").rename(tmp_path / "moved")
+        with pytest.raises(AuditError, match="its last checkpoint, after round 2, is not in") as error:
+            run(audit, tmp_path / "typo")
+        assert all(str(tmp_path / where / name) in str(error.value) for where in ("files", "typo"))
+        assert not (tmp_path / "typo").exists()
+        (tmp_path / "files" / name).mkdir(parents=True)  # an empty one in the old place
+        with run(audit, tmp_path / "moved") as ledger:
+            started(ledger, 3)
+        assert audit.newest().place == str(tmp_path / "moved" / name)
+        assert audit.verify(1) == ()
+
+
+def test_a_run_whose_last_checkpoint_is_gone_says_where_another_can_go_back_to(tmp_path: Path):
+    with Audit.open(tmp_path / "audit.db") as audit:
+        with run(audit, tmp_path / "files") as ledger:
+            started(ledger, 3)
+        (folder,) = (tmp_path / "files").iterdir()
+        with sqlite3.connect(tmp_path / "audit.db") as connection:
+            (digest,) = connection.execute("SELECT model FROM checkpoints WHERE round = 3").fetchone()
+        (folder / f"model-{digest}.safetensors").unlink()
+        with pytest.raises(AuditError, match="hawthorn clients roll-back 2 --from-run 1"):
+            run(audit, tmp_path / "files")
+        with audit.run(SETTINGS, name="other", checkpoints=tmp_path / "files") as ledger:
+            audit.order(ledger.id, "roll_back", other=1, round=2)
+            started(ledger, 1)
+        assert [order.result for order in audit.orders(2)] == [""]
+
+
+def test_a_stop_or_a_pause_in_the_last_round_does_not_end_the_next_start(tmp_path: Path):
+    def late(round, arrays):
+        if round == 2:
+            for kind in ("pause", "stop"):
+                audit.order(1, kind)
+            audit.order(1, "quarantine", "103")
+        return worth(round, arrays)
+
+    with Audit.open(tmp_path / "audit.db") as audit:
+        with run(audit, tmp_path / "files") as ledger:
+            started(ledger, 2, late)
+        assert [order.result for order in audit.orders(1)] == ["the run was over"] * 2 + [None]
+        audit.order(1, "stop")
+        with run(audit, tmp_path / "files") as ledger:
+            started(ledger, 3)
+        assert audit.last_round(1) == 3
+        assert [order.result for order in audit.orders(1)] == ["the run was over"] * 2 + ["", "the run was over"]
+        assert audit.verify(1) == ()
 
 
 def test_what_cannot_go_on_says_why(tmp_path: Path):
