@@ -18,6 +18,7 @@ from .files import json_in, write_json
 from .folder import Place
 
 PATIENCE = 15.0  # seconds a process has to end by itself
+STARTED_WITHIN = 300.0  # seconds it has until it listens; a SuperLink took 22 on a machine that was busy with others
 ZOMBIE = "Z"
 
 
@@ -83,12 +84,16 @@ class Processes:
         self._save()
         return self.known[name]
 
-    def wait_for_port(self, name: str) -> None:
-        """Return once the process listens; raises `HawthornError` with the end of its log if it ends before that."""
-        process = self.known[name]
+    def wait_for_port(self, name: str, seconds: float = STARTED_WITHIN) -> None:
+        """Return once the process listens; raises `HawthornError` with the end of its log if it does not."""
+        process, end = self.known[name], time.monotonic() + seconds
         while not listens(process.port):
             if not process.alive:
                 raise HawthornError(f"{name} ended before it listened: {self.last_words(name)}")
+            if time.monotonic() > end:
+                raise HawthornError(
+                    f"{name} does not listen on port {process.port} after {seconds:g} s: {self.last_words(name)}"
+                )
             time.sleep(0.1)
 
     def last_words(self, name: str, lines: int = 8) -> str:

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 import yaml
-from hawthorn.scripts.deploying import flower, registration, rehearsal
+from hawthorn.scripts.deploying import flower, registration, rehearsal, status
 from hawthorn.scripts.deploying.app import audit_of, settings_of
 from hawthorn.scripts.deploying.files import json_in
 from hawthorn.scripts.deploying.flower import Layout
@@ -510,6 +510,16 @@ def test_a_process_that_ends_before_it_listens_is_told_with_its_last_words(kept)
     assert str(kept.place.logs / "server.log") in str(raised.value)
 
 
+def test_a_process_that_never_listens_is_not_waited_for_without_end(kept):
+    (port,) = free_ports(["server"]).values()
+    kept.start("server", [sys.executable, "-c", "print('busy', flush=True); import time; time.sleep(1000)"], port)
+    while "busy" not in kept.last_words("server"):
+        time.sleep(0.05)
+    with pytest.raises(HawthornError, match=f"server does not listen on port {port} after 0.1 s") as raised:
+        kept.wait_for_port("server", seconds=0.1)
+    assert "busy" in str(raised.value)
+
+
 def test_free_ports_are_free_and_differ():
     ports = free_ports("abcdefgh")
     assert len(set(ports.values())) == 8
@@ -535,6 +545,25 @@ def test_status_fails_when_a_process_has_ended(hawthorn, deployment):
     processes.stop()
     assert ended.status == 1
     assert "supernode-north.log" in ended.out
+
+
+def test_status_of_production_fails_while_nobody_listens_in_its_place(hawthorn, deployment, monkeypatch):
+    up = {9091, 9092, 9443, 9444}
+    monkeypatch.setattr(status, "listens", lambda port: port in up)
+    monkeypatch.setattr(status, "is_listening", lambda place: False)
+    ended = hawthorn("federation", "status", "federation", "--production", "--json", "-")
+    assert ended.status == 0, ended.err
+    told = {one["name"]: (one["port"], one["alive"]) for one in ended.document["processes"]}
+    assert told == {
+        "superlink": (9091, True),
+        "front": (9092, True),
+        "control": (9443, True),
+        "dashboard": (9444, True),
+    }
+    up.remove(9091)
+    shown = hawthorn("federation", "status", "federation", "--production")
+    assert shown.status == 1
+    assert "see journalctl --unit hawthorn-superlink" in shown.out
 
 
 @pytest.mark.parametrize(("sites", "hostile"), [(3, 1), (4, 1), (7, 2)])
