@@ -234,7 +234,7 @@ def status(
     ] = False,
     json_file: JsonFile = "",
 ) -> None:
-    """Tell how processes, certificates, sites and the run stand; exit status 1 if a process has ended."""
+    """Tell how processes, certificates, sites and the run stand; exit status 1 if a process is down."""
     from .audit import show_lines
     from .deploying import status as told
     from .output import check_targets, write_json

@@ -11,35 +11,53 @@ from hawthorn.strategies.errors import HawthornError
 from ..audit import Lines, add_row, made_table
 from .app import run_name
 from .files import json_in
-from .flower import Flwr
+from .flower import SUPERLINK_PORT, Flwr
 from .folder import Deployment, Place
-from .processes import Processes
+from .processes import Processes, listens
 from .rehearsal import is_listening
+from .services import PORTS
 from .watching import TOLD, run_summary, standings
 
 
 def status(deployment: Deployment, place: Place) -> dict[str, Any]:
     """How a place stands."""
-    processes, name = Processes(place, {}), run_name(deployment)
+    name = run_name(deployment)
     return {
         "name": deployment.name,
         "folder": str(deployment.folder),
         "place": place.connection,
-        "processes": [
-            {
-                "name": one.name,
-                "alive": one.alive,
-                "pid": one.pid,
-                "port": one.port,
-                "log": f"{place.logs / one.name}.log",
-            }
-            for one in processes.known.values()
-        ],
+        "processes": processes(deployment, place),
         "certificates": certificates(deployment),
         "sites": sites(deployment, place),
         "run": run_summary(deployment, place, name),
         "clients": standings(deployment, place, name),
     }
+
+
+def processes(deployment: Deployment, place: Place) -> list[dict[str, Any]]:
+    """The processes of a place: those that a rehearsal has started, or who listens on this machine in production."""
+    if place == deployment.production:
+        ports = {"superlink": SUPERLINK_PORT, **PORTS, "front": deployment.port}
+        return [
+            {
+                "name": name,
+                "alive": listens(port),
+                "pid": 0,  # systemd's, or a container's
+                "port": port,
+                "log": f"journalctl --unit {'nginx' if name == 'front' else f'hawthorn-{name}'}",
+            }
+            for name, port in ports.items()
+        ]
+    return [
+        {
+            "name": one.name,
+            "alive": one.alive,
+            "pid": one.pid,
+            "port": one.port,
+            "log": f"{place.logs / one.name}.log",
+        }
+        for one in Processes(place, {}).known.values()
+    ]
 
 
 def certificates(deployment: Deployment) -> list[dict[str, Any]]:
@@ -88,10 +106,10 @@ def tables(told: Mapping[str, Any]) -> list[Lines]:
     """The same for people."""
     parts: list[Lines] = []
     if told["processes"]:
-        processes = made_table("process", "alive", "pid", "port")
+        table = made_table("process", "alive", "pid", "port")
         for one in told["processes"]:
-            add_row(processes, one["name"], "yes" if one["alive"] else "no", one["pid"], one["port"] or "")
-        parts.append(Lines(processes, [f"see {one['log']}" for one in told["processes"] if not one["alive"]]))
+            add_row(table, one["name"], "yes" if one["alive"] else "no", one["pid"] or "", one["port"] or "")
+        parts.append(Lines(table, [f"see {one['log']}" for one in told["processes"] if not one["alive"]]))
     certified = made_table("certificate", "expires", "days left")
     for one in told["certificates"]:
         add_row(certified, one["file"], one["expires"], one["days_left"])
