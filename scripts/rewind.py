@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import getpass
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -12,6 +13,7 @@ from .audit import Lines, add_row, made_table, plain, printable, show_lines, sho
 if TYPE_CHECKING:
     from hawthorn.server.audit import Audit, Run, RunAudit
     from hawthorn.server.rewinding import Plan, Rewound
+    from hawthorn.server.rewinding.rebuilding import Evaluate, Train
     from rich.table import Table
 
 SHOWN = 10  # changed verdicts in a report; JSON has all
@@ -61,7 +63,7 @@ def rewind(
     from pathlib import Path
 
     from hawthorn.server.audit import Audit
-    from hawthorn.server.rewinding import client_named, named, plan
+    from hawthorn.server.rewinding import client_named, held_fast, named, plan
     from hawthorn.server.rewinding.rebuilding import check_method, usual_method
 
     from .output import check_targets, write_json
@@ -79,8 +81,12 @@ def rewind(
         names = {one.identity: one.name for one in opened.clients(found.id)}
         name, settings = named(planned, names)
         folder = checkpoints or str(Path(found.place or ".").parent)
-        with opened.run(settings, name=name, checkpoints=folder, newest=2, updates="none") as ledger:
-            document = held(opened, planned, ledger, method, recovery, evaluate)
+        functions = named_functions(planned, evaluate)
+        with (
+            held_fast(planned, opened, Path(folder).expanduser()) as planned,
+            opened.run(settings, name=name, checkpoints=folder, newest=2, updates="none") as ledger,
+        ):
+            document = held(opened, planned, ledger, method, recovery, functions)
         document["rebuilt"] |= {"id": ledger.id, "name": name}
         document["orders"] = adopted(opened, planned, ledger.id, document, by or getpass.getuser()) if adopt else []
     if json_file:
@@ -113,18 +119,36 @@ def chosen(audit: Audit, number: int) -> Run:
     raise AuditError("the audit has no runs yet")
 
 
-def held(audit: Audit, planned: Plan, ledger: RunAudit, method: str, recovery: int, evaluated: bool) -> dict[str, Any]:
-    """What the plan led to, with recovery rounds after it, as plain data."""
+@dataclass(frozen=True)
+class Functions:
+    """What the settings of a run name: the evaluation on the holdout, of how many rounds, and the server's training."""
+
+    evaluate: Evaluate | None = None
+    every: int = 1
+    trusted: Train | None = None
+
+
+def named_functions(planned: Plan, evaluated: bool) -> Functions:
+    """The functions that a rewind needs; raises `SettingError` where one cannot be had."""
     from hawthorn.server.app import holdout, root
-    from hawthorn.server.rewinding import rebuilt
     from hawthorn.server.settings import Settings
+
+    asked = "trusted" in planned.defense.asked
+    if not evaluated and not asked:
+        return Functions()
+    parsed = Settings.parse(planned.settings)
+    return Functions(holdout(parsed) if evaluated else None, parsed.evaluate_every, root(parsed) if asked else None)
+
+
+def held(
+    audit: Audit, planned: Plan, ledger: RunAudit, method: str, recovery: int, functions: Functions
+) -> dict[str, Any]:
+    """What the plan led to, with recovery rounds after it, as plain data."""
+    from hawthorn.server.rewinding import rebuilt
     from rich.progress import Progress
 
     from .recovery import recovered
 
-    parsed = Settings.parse(planned.settings) if evaluated or "trusted" in planned.defense.asked else None
-    evaluate = holdout(parsed) if parsed is not None and evaluated else None
-    trusted = root(parsed) if parsed is not None and "trusted" in planned.defense.asked else None
     with Progress(transient=True) as progress:
         task = progress.add_task("rounds held again", total=len(planned.steps))
         found = rebuilt(
@@ -132,14 +156,14 @@ def held(audit: Audit, planned: Plan, ledger: RunAudit, method: str, recovery: i
             audit,
             ledger,
             method=method,
-            evaluate=evaluate,
-            every=parsed.evaluate_every if parsed is not None else 1,
-            trusted=trusted,
+            evaluate=functions.evaluate,
+            every=functions.every,
+            trusted=functions.trusted,
             tell=lambda done: progress.update(task, completed=done),
         )
     document = told(planned, found, method)
     if recovery:
-        metrics, seconds = recovered(audit, planned, ledger, found.commit.round, recovery, evaluate)
+        metrics, seconds = recovered(audit, planned, ledger, found.commit.round, recovery, functions.evaluate)
         document["recovery"] = recovery
         document["metrics"]["recovered"] = metrics[-1]
         document["recovery_metrics"] = metrics

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import shutil
 from collections.abc import Collection
 from pathlib import Path
 
@@ -44,6 +45,24 @@ def contents(folder: Path, kind: str, digest: str) -> bytes:
     if hashlib.sha256(data).hexdigest() != digest:
         raise AuditError(f"{path} was changed since it was written: put it back from a backup")
     return data
+
+
+def linked(folder: Path, kind: str, digest: str, into: Path) -> None:
+    """Have such a file in another folder too, whatever is deleted here; raises `AuditError` where it is not there."""
+    path, other = path_of(folder, kind, digest), path_of(into, kind, digest)
+    if other.is_file():
+        return
+    try:
+        try:
+            os.link(path, other)
+        except FileNotFoundError:
+            raise
+        except OSError:  # another file system, or one without links
+            shutil.copyfile(path, other)
+    except FileNotFoundError:
+        raise AuditError(f"{path} is not there (any more)") from None
+    except OSError as error:
+        raise AuditError(f"cannot write {other}: {error.strerror}") from error
 
 
 def path_of(folder: Path, kind: str, digest: str) -> Path:

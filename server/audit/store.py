@@ -20,7 +20,7 @@ from sqlalchemy import Connection, Engine, Executable, case, func, insert, selec
 from sqlalchemy.engine import RowMapping
 
 from ..archive import load_updates
-from ..files import made_folder, path_of
+from ..files import linked, made_folder, path_of
 from . import schema
 from .chain import START, entry_digest, faults
 from .opening import explained, opened_engine
@@ -377,14 +377,20 @@ class Audit:
         with explained("cannot read the audit"), self._engine.connect() as connection:
             return commit_before(connection, run, round)
 
-    def updates(self, run: int, round: int) -> Retained:
-        """The updates of a round's admitted clients; raises `AuditError` where they were not kept."""
-        row, place = self._row_of_round(run, round), self.find_run(run).place
-        if not row["updates"] or not place:
-            raise AuditError(f"the updates of round {round} were not kept: run with updates=all, or a number of rounds")
-        rows, half = load_updates(Path(place), row["updates"])
+    def updates(self, run: int, round: int, folder: Path | None = None) -> Retained:
+        """The updates of a round's admitted clients; raises `AuditError` where they were not kept.
+
+        The files are in the run's folder, or in another one where `link_updates` has put them.
+        """
+        place, digest = self._updates_file(run, round)
+        rows, half = load_updates(folder or place, digest)
         clients = tuple(one.client for one in self.contributions(run, round) if one.admitted)
         return Retained(clients, rows, half)
+
+    def link_updates(self, run: int, round: int, folder: Path) -> None:
+        """Have the file of a round's updates in a folder too, whatever the run deletes later."""
+        place, digest = self._updates_file(run, round)
+        linked(place, "updates", digest, folder)
 
     def retained_rounds(self, run: int) -> tuple[int, ...]:
         """The rounds whose updates were kept and are still there."""
@@ -392,6 +398,13 @@ class Audit:
         query = select(table.round, table.updates).where(table.run == run, table.updates.is_not(None))
         rows = self._rows(query.order_by(table.round)) if place else ()
         return tuple(row["round"] for row in rows if path_of(Path(place or ""), "updates", row["updates"]).is_file())
+
+    def _updates_file(self, run: int, round: int) -> tuple[Path, str]:
+        """The folder and the digest of a round's updates; raises `AuditError` where they were not kept."""
+        row, place = self._row_of_round(run, round), self.find_run(run).place
+        if not row["updates"] or not place:
+            raise AuditError(f"the updates of round {round} were not kept: run with updates=all, or a number of rounds")
+        return Path(place), row["updates"]
 
     def _row_of_round(self, run: int, round: int) -> RowMapping:
         table = schema.rounds.c

@@ -2,7 +2,7 @@
 
 from .fitting import Fit, fitted
 from .lineage import Lineage, Step, lineage
-from .planning import Plan, client_named, plan
+from .planning import Plan, client_named, held_fast, plan
 from .rebuilding import METHODS, Change, Rewound, named, rebuilt
 
 __all__ = [
@@ -15,6 +15,7 @@ __all__ = [
     "Step",
     "client_named",
     "fitted",
+    "held_fast",
     "lineage",
     "named",
     "plan",

@@ -98,7 +98,7 @@ def _rows(audit: Audit, plan: Plan, accepted: list[list[tuple[int, str]]], round
     for number, (step, present) in enumerate(zip(plan.steps, accepted, strict=True)):
         if not present:
             continue
-        sent = audit.updates(step.run, step.round).rows
+        sent = plan.updates(audit, step)
         if matrix is None:
             matrix = _room(len(places), sent.shape[1], sent.dtype, str(plan.settings.get("spool", "")))
         for place, client in present:

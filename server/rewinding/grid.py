@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 from flwr.app import ArrayRecord, Error, Message, MetricRecord, RecordDict
@@ -16,7 +16,7 @@ from hawthorn.strategies.flower.layout import Model
 from hawthorn.strategies.flower.record import Client
 
 from ..audit import Audit
-from .lineage import Step
+from .planning import Plan
 
 
 @dataclass(frozen=True)
@@ -30,13 +30,13 @@ class Node:
 
 
 class ArchiveGrid(Grid):
-    """The clients of the steps, one step after the other: each answers the model it is sent plus its retained update.
+    """The clients of a plan's steps, one step after the other: each answers what it is sent plus its retained update.
 
     Told of a round that is over (it is an observer of the strategy), it goes on to the next step.
     """
 
-    def __init__(self, audit: Audit, steps: Sequence[Step], without: Iterable[str]) -> None:
-        self.audit, self.steps, self.without = audit, steps, frozenset(without)
+    def __init__(self, audit: Audit, plan: Plan) -> None:
+        self.audit, self.plan = audit, plan
         self.place = 0
         self._run = Run.create_empty(run_id=1)
         self._sent = 0
@@ -51,15 +51,15 @@ class ArchiveGrid(Grid):
 
     def _present(self) -> dict[int, Node]:
         """Who took part in the step and is not left out, by node."""
-        if self.place >= len(self.steps):
+        if self.place >= len(self.plan.steps):
             return {}
-        step = self.steps[self.place]
+        step = self.plan.steps[self.place]
         evidence = self.audit.evidence(step.run, step.round) or {}
         weights = evidence.get("weights")
         admitted = [one for one in self.audit.contributions(step.run, step.round) if one.admitted]
         nodes: dict[int, Node] = {}
         for row, one in enumerate(admitted):
-            if one.client in self.without | step.without:
+            if one.client in step.without.union(self.plan.without):
                 continue
             node = int(one.node) if one.node.isdecimal() else row + 2
             examples = 1.0 if weights is None else float(weights[row])
@@ -71,8 +71,7 @@ class ArchiveGrid(Grid):
         asked = list(messages)
         if not asked:
             return
-        step = self.steps[self.place]
-        rows = self.audit.updates(step.run, step.round).rows
+        rows = self.plan.updates(self.audit, self.plan.steps[self.place])
         name, sent = next(iter(asked[0].content.array_records.items()))
         model = Model.sent(sent)
         for message in asked:

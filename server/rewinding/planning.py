@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+import tempfile
+from collections.abc import Generator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 from hawthorn.strategies import AuditError, Defense, SettingError
-from hawthorn.strategies.contract import nearest
+from hawthorn.strategies.certificates import most_tolerated, tolerates
+from hawthorn.strategies.contract import hostile_count, nearest
 from hawthorn.strategies.flower import Commit
+from numpy.typing import NDArray
 
 from ..audit import Audit, Run
+from ..files import made_folder
 from .lineage import Lineage, Step, lineage
 
 
@@ -19,6 +25,7 @@ class Plan:
     """What is to be held again: `steps`, from the model in `begin` on, without the clients `without`.
 
     `start` is the number of steps before. `last` is the run's last round, `final` its model then; `defense` judged it.
+    `folder` has the updates in place of the runs' own folders, where these are not to be relied on (`held_fast`).
     """
 
     run: Run
@@ -31,6 +38,23 @@ class Plan:
     final: Commit
     defense: Defense
     seconds: float
+    folder: Path | None = None
+
+    def updates(self, audit: Audit, step: Step) -> NDArray[Any]:
+        """The retained updates `(n, d)` of a step's admitted clients; raises `AuditError` where they are gone."""
+        return audit.updates(step.run, step.round, self.folder).rows
+
+
+@contextmanager
+def held_fast(plan: Plan, audit: Audit, folder: Path) -> Generator[Plan]:
+    """The plan with its updates in a temporary folder inside `folder`: a run that goes on deletes its oldest ones.
+
+    Raises `AuditError` where some are gone already.
+    """
+    with tempfile.TemporaryDirectory(prefix="rewind-", dir=made_folder(folder)) as own:
+        for step in plan.steps:
+            audit.link_updates(step.run, step.round, Path(own))
+        yield replace(plan, folder=Path(own))
 
 
 def plan(
@@ -52,6 +76,7 @@ def plan(
     defense = _defense(audit, run, line.steps[-1])
     if tolerated is not None:
         defense = Defense.parse(_without_f(str(defense)), f=tolerated)
+    _check_borne(audit, steps, without, defense)
     settings = _settings(audit, run)
     if "inner" not in settings:
         raise AuditError(f"the settings of run {run.id} do not say which strategy was wrapped")
@@ -162,6 +187,24 @@ def _defense(audit: Audit, run: Run, step: Step) -> Defense:
     if evidence is None:
         raise AuditError(f"round {step.round} of run {run.id} does not say which defense judged it")
     return Defense.parse(evidence["defense"])
+
+
+def _check_borne(audit: Audit, steps: Sequence[Step], without: Sequence[str], defense: Defense) -> None:
+    """Raise `SettingError` where no round has enough updates left for the defense."""
+    most = 0
+    for step in steps:
+        left_out = step.without.union(without)
+        admitted = [one.client for one in audit.contributions(step.run, step.round) if one.admitted]
+        n = sum(client not in left_out for client in admitted)
+        if n and tolerates(defense, n, hostile_count(defense.f, n)):
+            return
+        most = max(most, n)
+    if not most:
+        raise SettingError("nobody is left: there are no updates of other clients in these rounds")
+    borne = most_tolerated(defense, most)
+    raise SettingError(
+        f"{str(defense)!r} cannot work with the {most} updates that are left in a round: write --tolerated {borne}"
+    )
 
 
 def _without_f(recipe: str) -> str:

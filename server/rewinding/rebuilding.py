@@ -106,7 +106,7 @@ def rebuilt(
     memory = replace(plan.begin.memory, held=dict.fromkeys(plan.without), paused=False)
     ledger.commit(Commit(plan.start, begun, memory, metrics=metrics))
     skipped: dict[int, str] = {}
-    grid = ArchiveGrid(audit, plan.steps, plan.without)
+    grid = ArchiveGrid(audit, plan)
 
     def watch(record: RoundRecord) -> None:
         if record.skipped:

@@ -1,6 +1,8 @@
 """`hawthorn rewind`: what it prints and writes, what it orders, and what it says when something is missing."""
 
+import contextlib
 import shutil
+import sqlite3
 import sys
 from pathlib import Path
 
@@ -97,6 +99,16 @@ def test_what_is_wrong_is_told_and_nothing_is_written(run, arguments, told):
     assert told in ended.err
     with Audit.open("audit.db", create=False) as audit:
         assert len(audit.runs()) == 1
+
+
+def test_a_holdout_that_is_gone_is_told_before_anything_is_written(run):
+    with contextlib.closing(sqlite3.connect("audit.db")) as database, database:
+        database.execute("UPDATE runs SET settings = json_set(settings, '$.holdout', 'gone_by_now:make')")
+    ended = run("rewind", "--audit", "audit.db", "--without", WHO)
+    assert (ended.status, "gone_by_now" in ended.err) == (2, True)
+    with Audit.open("audit.db", create=False) as audit:
+        assert len(audit.runs()) == 1
+    assert run("rewind", "--audit", "audit.db", "--without", WHO, "--no-evaluate").status == 0
 
 
 def test_an_audit_that_is_not_there(hawthorn):

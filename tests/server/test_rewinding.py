@@ -1,5 +1,7 @@
 """Models rebuilt without a client: from retained updates, through orders and other runs, and what is missing for it."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 from flwr.app import Array, ArrayRecord, Message, MetricRecord, RecordDict
@@ -7,7 +9,7 @@ from hawthorn.scripts.in_process import InProcessGrid
 from hawthorn.server.app import holdout
 from hawthorn.server.audit import Audit
 from hawthorn.server.audit.replaying import replays
-from hawthorn.server.rewinding import client_named, lineage, named, plan, rebuilt
+from hawthorn.server.rewinding import client_named, held_fast, lineage, named, plan, rebuilt
 from hawthorn.server.rewinding.fitting import RIDGE
 from hawthorn.server.rewinding.rebuilding import row_of
 from hawthorn.strategies import AuditError, SettingError
@@ -279,8 +281,30 @@ def test_rounds_that_were_rolled_back_are_left_out(tmp_path):
     assert found.rounds == 4
 
 
+def test_updates_that_the_run_deletes_meanwhile_are_held_fast(tmp_path):
+    path = tmp_path / "audit.db"
+    held_run(path, settings(rounds=3, holdout=""))
+    who = attacker(settings())
+    with Audit.open(path) as audit:
+        (tmp_path / "own").mkdir()
+        with held_fast(plan(audit, audit.find_run(1), [who]), audit, tmp_path / "own") as planned:
+            for one in Path(audit.find_run(1).place).glob("updates-*"):
+                one.unlink()
+            name, told = named(planned, {})
+            with audit.run(told, name=name, checkpoints=tmp_path / "kept") as ledger:
+                found = rebuilt(planned, audit, ledger, method="fit")
+        assert found.rounds == 3
+        assert found.fit.rows == 15
+        assert list((tmp_path / "own").iterdir()) == []
+        with (
+            pytest.raises(AuditError, match=r"updates-.* is not there \(any more\)"),
+            held_fast(planned, audit, tmp_path),
+        ):
+            pass
+
+
 def test_a_defense_with_too_few_rows_says_so(poisoned):
-    with pytest.raises(AuditError, match=r"every round was skipped: .*krum"):
+    with pytest.raises(SettingError, match=r"'krum; f=1.* cannot work with the 4 updates .*: write --tolerated 0"):
         rewound_with_rule(poisoned)
 
 
