@@ -17,6 +17,7 @@ from ..audit import Audit
 from ..certificates import Pair, remark
 from ..metrics import Exposed
 from .app import dashboard
+from .connections import Connection
 from .sessions import Sessions
 from .shield import LOOPBACK
 from .users import Users
@@ -107,6 +108,7 @@ class Served:
         app = dashboard(audit, users, sessions=sessions, hosts=place.hosts, secure=place.secure, exposed=exposed)
         config = uvicorn.Config(
             app,
+            http=Connection,
             log_config=None,
             access_log=False,
             server_header=False,

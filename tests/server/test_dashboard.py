@@ -3,6 +3,7 @@
 import asyncio
 import json
 import re
+import socket
 import sqlite3
 import ssl
 import struct
@@ -11,7 +12,7 @@ import sys
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import dashboard_rounds
@@ -23,7 +24,7 @@ from hawthorn.scripts.dashboard import app
 from hawthorn.server.audit import Audit
 from hawthorn.server.audit.census import CATCH_UP
 from hawthorn.server.certificates import Authority
-from hawthorn.server.dashboard import telling, users
+from hawthorn.server.dashboard import connections, telling, users
 from hawthorn.server.dashboard.feed import QUEUE, Feed, News
 from hawthorn.server.dashboard.following import Following
 from hawthorn.server.dashboard.serving import Place, Served, pair_of
@@ -372,6 +373,39 @@ def test_what_is_not_there_and_what_makes_no_sense_is_told(ada, path, code):
     answer = ada.get(path)
     assert answer.status_code == code
     assert answer.json()["error"]
+
+
+def test_who_sends_no_request_is_not_waited_for(open_run, users_file, monkeypatch):
+    audit, run = open_run
+    with web(audit, users_file) as client:
+        let_in(client)
+        with client.stream("GET", f"/events?run={run.id}") as stream:
+            lines = stream.iter_lines()
+            assert next(lines) == "retry: 2000"
+            monkeypatch.setattr(connections, "PATIENCE", 0.3)
+            for sent in (
+                b"",
+                b"GET / HTTP/1.1\r\nHost:",
+                b"POST /login HTTP/1.1\r\nHost: localhost\r\nContent-Length: 9\r\n\r\n",
+            ):
+                with socket.create_connection(("127.0.0.1", client.base_url.port)) as silent:
+                    silent.sendall(sent)
+                    assert silent.recv(1) == b""
+            run(record_of(3))
+            assert next(line for line in lines if line.startswith("id: "))
+
+
+def test_no_address_but_a_proxys_holds_many_connections(watched, users_file, monkeypatch):
+    monkeypatch.setattr(connections, "MOST_OF_ONE", 2)
+    with web(watched, users_file) as client, ExitStack() as held:
+        for source, most in (("127.0.0.2", 2), ("127.0.0.1", 5)):
+            for _ in range(most):
+                address = ("127.0.0.1", client.base_url.port)
+                one = held.enter_context(socket.create_connection(address, source_address=(source, 0)))
+                one.sendall(b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n")
+                assert one.recv(8) == b"HTTP/1.1"
+        with socket.create_connection(address, source_address=("127.0.0.2", 0)) as one:
+            assert one.recv(1) == b""
 
 
 # what is told
