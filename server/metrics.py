@@ -11,7 +11,7 @@ from bisect import bisect_left
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from importlib.metadata import version
 
 from prometheus_client import CollectorRegistry
@@ -20,13 +20,14 @@ from prometheus_client.exposition import choose_encoder
 from prometheus_client.metrics_core import Metric
 from prometheus_client.registry import Collector
 
-from .audit.records import Round
+from .audit.records import Round, Run
 from .dashboard.following import Snapshot, evidence_of, standing_of
 
 BUCKETS = (0.1, 0.3, 1.0, 3.0, 10.0, 30.0, 60.0, 120.0, 300.0, 600.0, 1800.0, 3600.0)
 STATUSES = ("running", "paused", "finished", "failed")
 STANDINGS = ("good", "probation", "quarantine", "held")
 MOST_METRICS = 32  # of the model by name
+LATELY = timedelta(days=1)  # in which a run ended that is told of still
 
 
 @dataclass(frozen=True)
@@ -40,6 +41,12 @@ class Exposed:
     runs: int = 8
     clients: int = 0
     closed: bool = False
+
+    def shown(self, runs: Sequence[Run]) -> list[Run]:
+        """Those of all runs, oldest first, that are told of: who go on first, then who ended lately, or last of all."""
+        going = [run for run in runs if run.status in ("running", "paused")]
+        ended = [run for run in runs if run not in going and (run is runs[-1] or _lately(run.finished))]
+        return [*reversed(going), *reversed(ended)][: self.runs]
 
     def admits(self, authorization: str) -> bool:
         """Whether a request with this header is answered."""
@@ -158,6 +165,10 @@ class RunFigures(Collector):
                 for verdict in ("accepted", "rejected", "refused"):
                     replies.add_metric([*label, verdict], getattr(client, verdict))
         return evidence, replies
+
+
+def _lately(ended: str | None) -> bool:
+    return bool(ended) and datetime.now(UTC) - datetime.fromisoformat(ended) < LATELY
 
 
 def _buckets(rounds: Sequence[Round]) -> list[tuple[str, float]]:

@@ -95,11 +95,10 @@ class Dashboard:
         """What Prometheus asks for."""
         if not self.exposed.admits(request.headers.get("authorization", "")):
             raise HTTPException(401, "a bearer token is asked for", {"www-authenticate": "Bearer"})
-        runs = [run for run in self.feed.runs if run.status in ("running", "paused")] + list(self.feed.runs[-1:])
-        shown = {run.id: run for run in runs[-self.exposed.runs :]}
+        shown = self.exposed.shown(self.feed.runs)
 
         def exposed() -> tuple[bytes, str]:
-            now = [self.feed.followed(run).now for run in shown.values()]
+            now = [self.feed.followed(run).now for run in shown]
             return exposition(now, self.exposed, fault=self.feed.fault, accept=request.headers.get("accept", ""))
 
         content, kind = await asyncio.to_thread(exposed)

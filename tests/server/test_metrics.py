@@ -2,6 +2,8 @@
 
 import json
 import re
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -69,6 +71,26 @@ def test_clients_are_told_one_by_one_only_if_asked_and_only_so_many(told):
     assert sum(key[0] == "hawthorn_client_evidence" for key in found) == 3
 
 
+def test_a_run_that_failed_is_told_of_for_a_day_though_another_is_newer(tmp_path):
+    now = datetime.now(UTC)
+    with Audit.open(tmp_path / "audit.db") as audit:
+        with audit.run({}) as run:
+            one = audit.find_run(run.id)
+        runs = [
+            replace(one, id=1, status="failed", finished=(now - timedelta(hours=25)).isoformat()),
+            replace(one, id=2, status="failed", finished=(now - timedelta(hours=23)).isoformat()),
+            replace(one, id=3, status="paused"),
+            *(
+                replace(one, id=k, status="finished", finished=(now - timedelta(hours=2)).isoformat())
+                for k in range(4, 9)
+            ),
+            replace(one, id=9, status="finished", finished=(now - timedelta(days=9)).isoformat()),
+        ]
+        assert [run.id for run in Exposed().shown(runs)] == [3, 9, 8, 7, 6, 5, 4, 2]
+        assert [run.id for run in Exposed(runs=2).shown(runs)] == [3, 9]
+        assert Exposed().shown([]) == []
+
+
 def test_names_of_metrics_are_bounded(tmp_path):
     with Audit.open(tmp_path / "audit.db") as audit, audit.run({}) as run:
         run(record_of(1))
@@ -97,5 +119,9 @@ def test_the_grafana_dashboard_asks_for_figures_that_are_there(told):
     used = {name for expression in asked for name in re.findall(r"hawthorn_\w+", expression)}
     assert used <= names
     assert used >= {"hawthorn_replies_total", "hawthorn_model", "hawthorn_clients", "hawthorn_seconds_since_commit"}
+    rules = re.findall(r"expr: (.+)", (ROOT / "docs/dashboard.md").read_text())
+    for expression in [*asked, *rules]:  # on() matches series with series, never with a number before the operator
+        assert not re.search(r"(^|[\s(])[\d.]+\s*[-+*/%^]\s*(on|ignoring)\b", expression), expression
+        assert expression.count("(") == expression.count(")")
     ids = [panel["id"] for panel in board["panels"]]
     assert len(ids) == len(set(ids))
