@@ -103,7 +103,8 @@ def rebuilt(
     begun = plan.begin.arrays
     metrics = None if evaluate is None else evaluate(plan.start, begun)
     # whom an operator kept in quarantine, and when, shows in the rounds; these are not to be asked in later ones
-    memory = replace(plan.begin.memory, held=dict.fromkeys(plan.without), paused=False)
+    # what the guard had seen is older than the model that comes of it, and of another one
+    memory = replace(plan.begin.memory, held=dict.fromkeys(plan.without), paused=False, guard=None)
     ledger.commit(Commit(plan.start, begun, memory, metrics=metrics))
     skipped: dict[int, str] = {}
     grid = ArchiveGrid(audit, plan)

@@ -1,5 +1,6 @@
 """Models rebuilt without a client: from retained updates, through orders and other runs, and what is missing for it."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -279,6 +280,16 @@ def test_rounds_that_were_rolled_back_are_left_out(tmp_path):
     expected = kept(path, 1, 0) + mean_of(path, [who], (1, 2, 5, 6))
     np.testing.assert_allclose(row_of(found.commit), expected, atol=1e-5)
     assert found.rounds == 4
+
+
+def test_a_guard_begins_anew_at_the_new_model(poisoned):
+    with Audit.open(poisoned) as audit:
+        planned = plan(audit, audit.find_run(1), [attacker(settings())], first=ROUNDS)
+        seen = replace(planned.begin.memory, guard={"accepted": {"accuracy": "of the rounds before"}})
+        planned = replace(planned, begin=replace(planned.begin, memory=seen))
+        name, told = named(planned, {})
+        with audit.run(told, name=name, checkpoints=poisoned.with_name("kept")) as ledger:
+            assert rebuilt(planned, audit, ledger).commit.memory.guard is None
 
 
 def test_updates_that_the_run_deletes_meanwhile_are_held_fast(tmp_path):
