@@ -59,7 +59,7 @@ def main(grid: Grid, context: Context) -> None:
             quorum=quorum_of(settings.quorum) if settings.quorum else None,
             require_manifest=settings.require_manifest,
         )
-        wait_for_nodes(grid, settings.clients, settings.wait)
+        wait_for_nodes(grid, settings.clients, settings.wait, goes_on=audit is not None and audit.goes_on)
         strategy.start(
             grid=grid,
             initial_arrays=arrays,
@@ -127,12 +127,18 @@ def run_audit(settings: Settings, *, name: str) -> Generator[RunAudit | None]:
         yield run
 
 
-def wait_for_nodes(grid: Grid, expected: int, seconds: float) -> None:
-    """Return once `expected` nodes are connected; raises `SettingError` if that takes longer than `seconds`."""
+def wait_for_nodes(grid: Grid, expected: int, seconds: float, *, goes_on: bool = False) -> None:
+    """Return once `expected` nodes are connected; raises `SettingError` if that takes longer than `seconds`.
+
+    A run that `goes_on` does so without those that are away: its rounds wait for as many as they need.
+    """
     end = time.monotonic() + seconds
     connected = -1
     while (found := len(list(grid.get_node_ids()))) < expected:
         if time.monotonic() >= end:
+            if goes_on:
+                logger.warning("%d of clients=%d are connected: the run goes on without the rest", found, expected)
+                return
             raise SettingError(
                 f"{found} of clients={expected} nodes connected within wait={seconds:g} seconds: start more, write "
                 f"clients={found}, or in a simulation give flwr run --federation-config 'num-supernodes={expected}'"

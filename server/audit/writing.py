@@ -63,6 +63,11 @@ class RunAudit:
         self.head = head  # its digest
         self.keeping = keeping
 
+    @property
+    def goes_on(self) -> bool:
+        """Whether a round was committed already."""
+        return self._last_round() > 0
+
     # what a run is committed to
 
     def last(self) -> Commit | None:

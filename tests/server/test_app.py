@@ -127,6 +127,18 @@ def test_an_audit_that_cannot_be_opened_ends_the_run_before_it_begins(run: Calla
         run(audit="nowhere/at/all/audit.db")
 
 
+def test_a_run_goes_on_while_a_node_is_away(run: Callable[..., Path], tmp_path: Path, caplog: pytest.LogCaptureFixture):
+    named = {"run": "hospitals", "checkpoints": str(tmp_path / "kept")}
+    with pytest.raises(SettingError, match="4 of clients=5 nodes connected"):
+        run(nodes=4, rounds=1, **named)  # no round was held yet
+    run(rounds=1, **named)
+    with caplog.at_level(logging.WARNING, logger="hawthorn"):
+        audit = run(nodes=4, **named)
+    assert "4 of clients=5 are connected: the run goes on without the rest" in caplog.text
+    with Audit.open(audit, create=False) as opened:
+        assert [(round.number, round.size) for round in opened.rounds(1)] == [(1, 5), (2, 4)]
+
+
 def test_the_initial_model_is_the_same_for_the_same_seed():
     config = Settings().run_config()
     first, again, other = (initial_arrays(config | {"seed": seed}) for seed in (1, 1, 2))
