@@ -71,7 +71,7 @@ def _without_arrays(value: Any, tensors: Tensors) -> Any:
     """The data with a mention in the place of every array, which goes into `tensors`."""
     if isinstance(value, Mapping):
         items = cast("Mapping[str, Any]", value).items()
-        return {name: _without_arrays(item, tensors) for name, item in items}
+        return {_escaped(name): _without_arrays(item, tensors) for name, item in items}
     if isinstance(value, list | tuple):
         return [_without_arrays(item, tensors) for item in cast("list[Any]", value)]
     if isinstance(value, np.ndarray):
@@ -84,9 +84,22 @@ def _without_arrays(value: Any, tensors: Tensors) -> Any:
 def _with_arrays(value: Any, tensors: Tensors) -> Any:
     if isinstance(value, dict):
         items = cast("dict[str, Any]", value)
-        if set(items) == {ARRAY}:
+        if set(items) == {ARRAY} and isinstance(items[ARRAY], str):
             return np.array(tensors[items[ARRAY]])  # a copy of its own, which can be written to
-        return {name: _with_arrays(item, tensors) for name, item in items.items()}
+        return {_unescaped(name): _with_arrays(item, tensors) for name, item in items.items()}
     if isinstance(value, list):
         return [_with_arrays(item, tensors) for item in cast("list[Any]", value)]
     return value
+
+
+def _escaped(name: str) -> str:
+    """A name that cannot be taken for the mention of an array: clients may be called anything.
+
+    >>> _escaped("a client"), _escaped(ARRAY), _unescaped(_escaped(ARRAY))
+    ('a client', "hawthorn's arrayhawthorn's array", "hawthorn's array")
+    """
+    return name + ARRAY if name and not name.replace(ARRAY, "") else name
+
+
+def _unescaped(name: str) -> str:
+    return name.removesuffix(ARRAY) if name != ARRAY and not name.replace(ARRAY, "") else name

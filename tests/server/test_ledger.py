@@ -77,6 +77,19 @@ def test_a_checkpoint_comes_back_to_the_bit(tmp_path: Path):
     found.inner["m_t"]["w"] += 1  # optimizers work in place
 
 
+def test_names_of_clients_are_never_taken_for_arrays(tmp_path: Path):
+    name = "hawthorn's array"
+    memory = Memory(
+        defense={
+            "reputation": {name: {"evidence": 1.0}},
+            "rows": {name: np.ones(2)},
+            "said": {name: "0", 2 * name: "1"},
+        },
+        held={name: None},
+    )
+    assert_same(asdict(load_memory(tmp_path, save_memory(tmp_path, memory))), asdict(memory))
+
+
 def test_everything_about_a_run_is_there(opened: Audit):
     found = opened.newest()
     assert (found.name, found.status, found.settings) == ("run", "finished", SETTINGS)
