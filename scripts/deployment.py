@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import sys
 import time
 from datetime import UTC, datetime
@@ -46,7 +47,7 @@ def init(
     """Write a folder with all that a federation needs: certificates, keys, the Flower app, production's files."""
     deployment = _laid_out(folder, name, host or [], port, sites, programs, chosen or [])
     print(f"{deployment.folder}: federation {deployment.name} of {len(deployment.sites)} sites")
-    print(f"next: hawthorn federation up {deployment.folder}; README.md in it says how to deploy it")
+    print(f"next: hawthorn federation up {deployment.typed}; README.md in it says how to deploy it")
 
 
 @app.command()
@@ -167,7 +168,7 @@ def remove_client(
         elif place == deployment.production:
             raise HawthornError(
                 f"production's SuperLink is down and STILL ADMITS {name}: start it and write at once "
-                f"`hawthorn federation register {deployment.folder}`"
+                f"`hawthorn federation register {deployment.typed}`"
             )
 
 
@@ -322,7 +323,7 @@ def _rehearsed(deployment: Deployment, plan: Any, started: float, *, shown: bool
     if shown:
         show_lines("The rehearsal", run_table(run), client_table(clients, poisoned))
         print(f"in quarantine: {', '.join(held) or 'nobody'}; poisoned: {', '.join(poisoned) or 'none'}")
-        print(f"audit: hawthorn audit show {run['run']} --audit {place.audit}")
+        print(f"audit: hawthorn audit show {run['run']} --audit {shlex.quote(str(place.audit))}")
         print(*rehearsal.told_looks(), sep="\n")
-        print(f"processes: hawthorn federation status {deployment.folder}; all end with `hawthorn federation down`")
+        print(f"processes: hawthorn federation status {deployment.typed}; all end with `hawthorn federation down`")
     return {"poisoned": poisoned, "quarantined": held, "run": run, "clients": clients, "seconds": seconds}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shlex
 import sys
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -15,6 +16,7 @@ from .files import json_in, write_json
 
 STATE = "federation.json"
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,47}")
+UNNAMEABLE = frozenset("\"'`:$%\\")  # what systemd, nginx, compose files and search paths read as something else
 LEAST_SITES = 3  # of two that disagree, nobody can tell which is hostile
 # Names under which a server reaches itself: on its own, and as a service of the compose file.
 OWN_HOSTS = ("localhost", "127.0.0.1", "superlink")
@@ -93,7 +95,8 @@ class Deployment:
         folder = folder.absolute()
         state = cast("dict[str, Any]", json_in(folder / STATE))
         if not state:
-            raise SettingError(f"{folder} is no federation yet: write `hawthorn federation init {folder}`")
+            command = f"hawthorn federation init {shlex.quote(str(folder))}"
+            raise SettingError(f"{folder} is no federation yet: write `{command}`")
         try:
             sites = tuple(Site(**site) for site in state.pop("sites"))
             hosts, programs = tuple(state.pop("hosts")), Path(state.pop("programs"))
@@ -120,6 +123,11 @@ class Deployment:
             if site.name == name:
                 return site
         raise SettingError(f"no site named {name!r}; {nearest(name, [site.name for site in self.sites])}")
+
+    @property
+    def typed(self) -> str:
+        """The folder as it is written in a shell."""
+        return shlex.quote(str(self.folder))
 
     @property
     def address(self) -> str:
@@ -183,6 +191,13 @@ def checked_name(whose: str, name: str) -> str:
     if not NAME.fullmatch(name):
         raise SettingError(f"{whose} must be named with letters, digits, '-' and '_', 48 at most, got {name!r}")
     return name
+
+
+def checked_path(option: str, path: Path) -> Path:
+    """The same path if units, nginx and compose files can name it; raises `SettingError`."""
+    if not str(path).isprintable() or UNNAMEABLE & set(str(path)):
+        raise SettingError(f"{option} must be a path without quotes, colons and any of $ % \\, got {str(path)!r}")
+    return path
 
 
 def own_programs() -> Path:

@@ -13,7 +13,7 @@ from hawthorn.strategies.errors import SettingError
 from . import app, production
 from .files import PRIVATE, content, written
 from .flower import SUPERLINK_PORT, check_installed
-from .folder import OWN_HOSTS, STATE, Deployment, Place, checked_name
+from .folder import OWN_HOSTS, STATE, Deployment, Place, checked_name, checked_path
 from .readme import readme
 from .sites import with_new_site
 
@@ -35,9 +35,9 @@ def laid_out(
     settings: Mapping[str, Scalar],
 ) -> Deployment:
     """A new deployment in a folder that is not there yet or empty; raises `SettingError`, and leaves nothing then."""
-    folder = folder.absolute()
+    folder = checked_path("DIR", folder.absolute())
     checked_name("a federation", name)
-    check_installed(programs)
+    check_installed(checked_path("--programs", programs))
     if (folder / STATE).exists():
         raise SettingError(f"{folder} is a federation already: write another folder, or `hawthorn federation up`")
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):

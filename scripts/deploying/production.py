@@ -124,7 +124,7 @@ def site_command(deployment: Deployment, site: Site, program: str, folder: Path)
     return flower.supernode(program, deployment.address, folder, flower.SUPERNODE_PORT, f"partition-id={site.number}")
 
 
-def front(deployment: Deployment, upstream: str = f"127.0.0.1:{SUPERLINK_PORT}", server: Path | None = None) -> str:
+def front(deployment: Deployment, upstream: str = f"127.0.0.1:{SUPERLINK_PORT}") -> str:
     """The nginx site that is open to clients: SuperNodes' calls alone, re-encrypted to the SuperLink."""
     server = deployment.server
     names = " ".join(deployment.hosts)
@@ -135,8 +135,8 @@ server {{
     listen {deployment.port} ssl;
     listen [::]:{deployment.port} ssl;
     server_name {names};
-    ssl_certificate {server / "server.crt"};
-    ssl_certificate_key {server / "server.key"};
+    ssl_certificate "{server / "server.crt"}";
+    ssl_certificate_key "{server / "server.key"}";
     ssl_protocols TLSv1.2 TLSv1.3;
     client_max_body_size {LARGEST_BODY};
     proxy_read_timeout 300s;
@@ -146,7 +146,7 @@ server {{
         proxy_pass https://{upstream};
         proxy_http_version 1.1;
         proxy_request_buffering off;
-        proxy_ssl_trusted_certificate {server / "ca.crt"};
+        proxy_ssl_trusted_certificate "{server / "ca.crt"}";
         proxy_ssl_name localhost;
         proxy_ssl_verify on;
     }}

@@ -68,7 +68,7 @@ class Rehearsal:
         if not LEAST_SITES <= wanted <= len(self.deployment.sites):
             raise SettingError(
                 f"--sites must be from {LEAST_SITES} to the {len(self.deployment.sites)} there are, got {wanted}: "
-                f"`hawthorn federation add-client {self.deployment.folder} NAME` adds one"
+                f"`hawthorn federation add-client {self.deployment.typed} NAME` adds one"
             )
         self.sites: tuple[Site, ...] = self.deployment.sites[:wanted]
         self.settings = self._settings()
@@ -160,7 +160,7 @@ class Rehearsal:
         for name in (SUPERLINK, SUPEREXEC):
             if not self.processes.alive(name):
                 raise HawthornError(
-                    f"{name} has ended; `hawthorn federation up {self.deployment.folder}` goes on after the last "
+                    f"{name} has ended; `hawthorn federation up {self.deployment.typed}` goes on after the last "
                     f"round: {self.processes.last_words(name)}"
                 )
         for name in set(self.processes.known):
@@ -218,8 +218,8 @@ def refuse_running(deployment: Deployment, processes: Processes) -> None:
     """Raise `SettingError` if a run is in progress there."""
     if processes.alive(SUPERLINK) and processes.helpers(SERVER_APP):
         raise SettingError(
-            f"{deployment.folder} is up already and its run goes on: `hawthorn federation status {deployment.folder}` "
-            f"shows it, `hawthorn federation down {deployment.folder}` ends it"
+            f"{deployment.folder} is up already and its run goes on: `hawthorn federation status {deployment.typed}` "
+            f"shows it, `hawthorn federation down {deployment.typed}` ends it"
         )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import secrets
+import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -34,7 +35,7 @@ def services(
     program, looked_at = layout.program("hawthorn"), ("--audit", audit)
     certificates = ("--certificates", str(layout.server))
     where = {name: f"{host}:{port}" for name, port in ports.items()}
-    people = deployment.person("operator")
+    people = shlex.quote(str(deployment.person("operator")))
     return [
         Service(
             CONTROL,
