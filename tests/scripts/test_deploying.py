@@ -29,10 +29,15 @@ from hawthorn.strategies.errors import HawthornError, SettingError
 
 
 @pytest.fixture
-def deployment(hawthorn, tmp_path) -> Deployment:
-    ended = hawthorn("federation", "init", "federation", "--host", "fl.example.org", "--sites", "north,south,east")
+def deployment(hawthorn, tmp_path, request) -> Deployment:
+    folder = getattr(request, "param", "federation")
+    chosen = ("--name", "federation", "--host", "fl.example.org", "--sites", "north,south,east")
+    ended = hawthorn("federation", "init", folder, *chosen)
     assert ended.status == 0, ended.err
-    return Deployment.opened(tmp_path / "federation")
+    return Deployment.opened(tmp_path / folder)
+
+
+WITH_SPACES = pytest.mark.parametrize("deployment", ["federation", "our federation"], indirect=True)
 
 
 def private_keys(folder: Path) -> dict[Path, bytes]:
@@ -60,6 +65,10 @@ def test_init_lays_out_a_federation_that_its_own_settings_accept(deployment):
         assert node_identity(deployment.site_folder(site.name) / "node.key.pub") == site.identity
     written = (deployment.folder / "README.md").read_text()
     assert all(site.identity in written for site in deployment.sites)
+    # what writes files that the services read is run by their user
+    commands = [line for line in written.partition("## Deploy it")[2].splitlines() if "/hawthorn " in line]
+    assert len(commands) == 4
+    assert all("sudo -u hawthorn" in line for line in commands)
 
 
 def test_private_keys_are_their_owners_alone_and_the_server_has_not_the_authoritys(deployment):
@@ -85,6 +94,7 @@ def test_a_bundle_holds_a_sites_own_key_and_no_other(deployment):
         assert f"partition-id={site.number}" in unit
 
 
+@WITH_SPACES
 @pytest.mark.skipif(shutil.which("systemd-analyze") is None, reason="systemd is not installed")
 def test_systemd_accepts_the_units(deployment, tmp_path):
     units = sorted((deployment.folder / "production" / "systemd").glob("*.service"))
@@ -104,6 +114,7 @@ def test_systemd_accepts_the_units(deployment, tmp_path):
     assert wrong.returncode != 0
 
 
+@WITH_SPACES
 def test_units_and_containers_start_what_a_rehearsal_starts(deployment):
     units = deployment.folder / "production" / "systemd"
     layout = Layout(deployment.programs, deployment.server, deployment.production.folder)
@@ -151,11 +162,12 @@ def test_services_look_where_the_runs_audit_is(hawthorn, tmp_path, chosen, audit
     assert made == ([] if "://" in wanted else [Path(wanted).name])
 
 
+@WITH_SPACES
 @pytest.mark.skipif(shutil.which("nginx") is None, reason="nginx is not installed")
 def test_nginx_accepts_the_front(deployment, tmp_path):
     kinds = ("client_body", "proxy", "fastcgi", "uwsgi", "scgi")  # nginx makes a folder for each
     folders = " ".join(f"{kind}_temp_path {tmp_path}/{kind};" for kind in kinds)
-    front = f"http {{ {folders} access_log off; include {deployment.folder}/production/nginx.conf; }}"
+    front = f"http {{ {folders} access_log off; include '{deployment.folder}/production/nginx.conf'; }}"
     (tmp_path / "nginx.conf").write_text(f"pid {tmp_path}/pid; error_log stderr; events {{}}\n{front}\n")
     answer = subprocess.run(["nginx", "-t", "-c", tmp_path / "nginx.conf"], capture_output=True, text=True, check=False)
     assert answer.returncode == 0, answer.stderr
@@ -380,6 +392,7 @@ def test_a_site_whose_addition_was_interrupted_can_be_added_again(hawthorn, depl
         (["--sites", "a,b,../c"], "a site must be named with letters"),
         (["--name", "a b"], "a federation must be named with letters"),
         (["--host", "not a host"], "a host must be a name such as"),
+        (["--programs", "my $bin"], "--programs must be a path without quotes, colons and any of $ % \\, got"),
         (["--port", "70000"], "--port must be from 1 to 65535, got 70000"),
         (["--programs", "nowhere"], "flwr, flower-superlink, flower-superexec, flower-supernode, hawthorn is not in"),
         (["--set", "rounds=0"], "rounds must be a whole number of at least 1, got 0"),
