@@ -18,7 +18,7 @@ from flwr.serverapp import Grid
 from flwr.serverapp.strategy import Result
 
 from ..errors import AuditError, HawthornError
-from ..reputation import released
+from ..reputation import forgotten, released
 from .layout import Model
 from .ledger import Commit, Order
 
@@ -162,7 +162,11 @@ class Run:
 
 def without_client(state: dict[str, Any] | None, client: str) -> dict[str, Any] | None:
     """The state of a defense in which nothing speaks against a client any more."""
-    return released(state, client) if state is not None and client in state.get("reputation", {}) else state
+    if state is None:
+        return None
+    if client in state.get("reputation", {}):
+        return released(state, client)
+    return forgotten(state, [client]) if client in state["clients"] else state
 
 
 def sampling() -> list[Any]:

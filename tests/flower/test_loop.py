@@ -126,6 +126,17 @@ def test_an_operator_holds_a_client_and_lets_it_go():
     assert "until an operator releases it" in str(ledger.after(2).record.quarantined[103])
 
 
+def test_a_release_forgets_what_scores_remember_of_a_client_without_reputation_too():
+    ledger = Kept()
+    ledger.wanted = [(2, Order(1, "release", "103"))]
+    RobustStrategy(FedAvg(), MEDIAN, ledger=ledger).start(InProcessGrid(honest, CLIENTS), sent_model(), num_rounds=3)
+    before, ordered = ledger.commits[2:4]
+    assert list(ordered.done.values()) == [""]
+    weights = [one.memory.defense["clients"] for one in (before, ordered)]
+    assert weights[0]["103"]["weight"] > weights[1]["103"]["weight"] == 0
+    assert weights[0]["104"] == weights[1]["104"]
+
+
 def test_a_pause_lasts_until_it_is_ended_and_a_stop_ends_the_run():
     ledger = Kept()
     ledger.wanted = [(1, Order(1, "pause")), (3, Order(2, "stop"))]
