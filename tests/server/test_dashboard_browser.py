@@ -416,3 +416,44 @@ def test_an_order_goes_to_the_run_for_which_it_was_asked(still, opened):
     page.click("#confirm-yes")
     until(lambda: page.evaluate("1") and still["audit"].orders(1))
     assert still["audit"].orders(2) == ()
+
+
+def test_what_became_of_an_order_is_seen_and_heard_over_an_open_sheet(still, opened):
+    page = opened(url=still["url"])
+    refusal = {"status": 403, "content_type": "application/json", "body": '{"error": "it takes no orders"}'}
+    page.route(
+        "**/orders", lambda asked: asked.fulfill(**refusal) if asked.request.method == "POST" else asked.continue_()
+    )
+    page.locator("#clients tbody button.link").first.click()
+    page.click("#sheet [data-order=quarantine]")
+    page.click("#confirm-yes")
+    page.wait_for_selector(".notice:text('it takes no orders')")
+    assert "it takes no orders" in page.locator("body").aria_snapshot()
+    assert (
+        page.evaluate(
+            """() => {
+          const box = [...document.querySelectorAll(".notice")].find((one) => one.textContent).getBoundingClientRect();
+          return document.elementFromPoint(box.left + box.width / 2, box.top + box.height / 2).textContent;
+        }"""
+        )
+        == "it takes no orders"
+    )
+
+
+def test_a_commit_is_not_read_aloud(still, opened):
+    page = opened(url=still["url"])
+    page.wait_for_selector("#live:text('live')")
+    page.evaluate(
+        """() => {
+          window.said = [];
+          for (const one of document.querySelectorAll("output, [role=status], [role=alert], [aria-live]")) {
+            const heard = () => one.ariaLive !== "off" && window.said.push([one.id, one.textContent]);
+            new MutationObserver(heard).observe(one, { childList: true, characterData: true, subtree: true });
+          }
+        }"""
+    )
+    still["newer"](record_of(3))
+    page.wait_for_selector("#round-title:text-is('Round 3')")
+    page.wait_for_selector("#replies-plot svg[aria-valuemax='2']")
+    page.wait_for_function("() => document.querySelector('#clients tbody td.number')?.textContent === '3'")
+    assert page.evaluate("window.said") == []

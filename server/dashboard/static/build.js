@@ -15,6 +15,11 @@ export function el(tag, attributes = {}, ...children) {
   return made;
 }
 
+// Text of a place that is read aloud whenever it is written.
+export function say(place, text) {
+  if (place.textContent !== text) place.textContent = text;
+}
+
 export function sized(element, width) {
   element.style.width = width; // a style sheet of the page's own cannot know it, and a style attribute is not allowed
   return element;

@@ -19,6 +19,7 @@ export class Plot {
     Object.assign(this, { place, label, output, read, choose, at: null, data: null, chosen: null });
     this.svg = el("svg:svg", { role: "slider", tabindex: "0", "aria-label": label, "aria-orientation": "horizontal" });
     place.replaceChildren(this.svg);
+    output?.setAttribute("aria-live", "off"); // its words are the slider's value, too
     new ResizeObserver(() => this.draw()).observe(place);
     this.svg.addEventListener("pointermove", (event) => this.move(this.indexAt(event)));
     this.svg.addEventListener("pointerleave", () => document.activeElement !== this.svg && this.move(null));

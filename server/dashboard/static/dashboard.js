@@ -2,7 +2,7 @@
 
 import { ask, askBytes, me, Refused, send, skew } from "./ask.js";
 import { bars, line, Plot, range } from "./charts.js";
-import { called, clock, count, el, number, one, safe, seconds, shortened, sized } from "./build.js";
+import { called, clock, count, el, number, one, safe, say, seconds, shortened, sized } from "./build.js";
 import { Heat } from "./heat.js";
 import { openClient, refreshClient } from "./client.js";
 import { confirmed, notice } from "./dialogs.js";
@@ -319,7 +319,7 @@ async function loadClients() {
   const operates = state.me.role === "operator" && ["running", "paused"].includes(state.told?.status);
   const strongest = Math.max(7, ...told.clients.map((client) => client.evidence ?? 0));
   fill("#clients tbody", told.clients.map((client) => clientRow(client, strongest, operates)));
-  one("#clients-told").textContent = told.total ? `${number(told.offset + 1)}–${number(told.offset + told.clients.length)} of ${number(told.total)}` : told.all ? "No client is like that" : "No client yet";
+  say(one("#clients-told"), told.total ? `${number(told.offset + 1)}–${number(told.offset + told.clients.length)} of ${number(told.total)}` : told.all ? "No client is like that" : "No client yet");
   one("#clients-back").disabled = !state.offset;
   one("#clients-more").disabled = told.offset + told.clients.length >= told.total;
   one(".pages").hidden = told.all <= PAGE && told.total === told.all;
@@ -444,7 +444,7 @@ async function loadRuns() {
 
 function showFault(fault) {
   one("#fault").hidden = !fault;
-  one("#fault").textContent = fault ? `${safe(fault)}. What is shown may be old.` : "";
+  say(one("#fault"), fault ? `${safe(fault)}. What is shown may be old.` : "");
 }
 
 async function openRun(id, round = null) {
@@ -505,7 +505,7 @@ function listen() {
 }
 
 function live(text, on) {
-  one("#live").textContent = text;
+  say(one("#live"), text);
   one("#live").classList.toggle("on", on);
 }
 

@@ -4,9 +4,11 @@ import { one } from "./build.js";
 
 let timer = null;
 
+// Said where it is seen and heard: what is behind an open dialog is neither.
 export function notice(text) {
-  const place = one("#notice");
-  place.textContent = text;
+  const places = [...document.querySelectorAll(".notice")], open = places.filter((place) => place.closest("dialog[open]"));
+  const place = open.at(-1) ?? one("#notice");
+  for (const other of places) other.textContent = other === place ? text : "";
   clearTimeout(timer);
   timer = setTimeout(() => (place.textContent = ""), 6000);
 }

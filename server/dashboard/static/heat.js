@@ -1,6 +1,6 @@
 // The similarity of a round's clients: a square for each pair, which a pointer or the arrow keys visit.
 
-import { called, count, el, number } from "./build.js";
+import { called, count, el, number, say } from "./build.js";
 
 function color(name) {
   return getComputedStyle(document.documentElement).getPropertyValue(name).trim().split(/\s+/).map(Number);
@@ -22,7 +22,11 @@ export class Heat {
       this.visit(cell(event.clientY - box.top, box.height), cell(event.clientX - box.left, box.width));
     });
     this.canvas.addEventListener("pointerleave", () => this.visit(null));
-    this.canvas.addEventListener("blur", () => this.visit(null));
+    this.canvas.addEventListener("focus", () => output.setAttribute("aria-live", "polite"));
+    this.canvas.addEventListener("blur", () => {
+      output.setAttribute("aria-live", "off");
+      this.visit(null);
+    });
     this.canvas.addEventListener("keydown", (event) => this.key(event, this.count));
     matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => this.draw());
   }
@@ -67,7 +71,7 @@ export class Heat {
     this.at = i === null ? null : [i, j];
     const n = this.count;
     if (!n) return;
-    this.output.textContent = i === null ? count(n, "client") : i === j ? this.name(i) : `${this.name(i)} and ${this.name(j)}: ${number(this.data.cosines[i * n + j] / 127, 2)}`;
+    say(this.output, i === null ? count(n, "client") : i === j ? this.name(i) : `${this.name(i)} and ${this.name(j)}: ${number(this.data.cosines[i * n + j] / 127, 2)}`);
     this.draw();
   }
 
