@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from importlib.metadata import version
@@ -10,11 +11,13 @@ from importlib.metadata import version
 import numpy as np
 from flwr.app import ArrayRecord, ConfigRecord, Context, Message
 from hawthorn.strategies.errors import SettingError
-from hawthorn.strategies.flower.provenance import LONGEST_TEXT, Manifest, arrays_digest
+from hawthorn.strategies.flower.provenance import LONGEST_TEXT, MOST_CLASSES, Manifest, arrays_digest, is_text
 
 from .assignment import read, server_round
 from .tasks.examples import Examples
 from .vetting import Report, dataset_digest
+
+log = logging.getLogger(__name__)
 
 NOTE = "hawthorn.data"  # where a client's state holds what its next manifest says of the data
 
@@ -60,10 +63,15 @@ def manifest_of(message: Message, context: Context, arrays: ArrayRecord) -> Mani
     """
     found = context.state.config_records.get(NOTE, ConfigRecord())
     source = read(context.node_config, "source", "")
-    if len(source) > LONGEST_TEXT:
-        raise SettingError(f"source must have at most {LONGEST_TEXT} characters, got {len(source)}")
+    if not is_text(source):
+        raise SettingError(
+            f"source must be text of at most {LONGEST_TEXT} characters, none of them NUL, got {source!r}"
+        )
     told = flag(context.run_config, "manifest-classes") and flag(context.node_config, "manifest-classes", True)
     classes, vetting = found.get("classes"), str(found.get("vetting", ""))
+    if told and isinstance(classes, list) and len(classes) > MOST_CLASSES:
+        log.warning("the manifest goes out without the examples of each class: it holds those of %d", MOST_CLASSES)
+        told = False
     return Manifest(
         run=str(message.metadata.run_id),
         round=server_round(message),

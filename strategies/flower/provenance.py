@@ -102,8 +102,13 @@ def _digest(value: object) -> bool:
     return isinstance(value, str) and re.fullmatch("[0-9a-f]{64}", value) is not None
 
 
-def _text(value: object) -> bool:
-    return isinstance(value, str) and len(value) <= LONGEST_TEXT
+def is_text(value: object) -> bool:
+    """Whether a value is text that a manifest may hold: what no database could give back is none.
+
+    >>> is_text("ward 7"), is_text("ward \\0"), is_text("ward \\ud800")
+    (True, False, False)
+    """
+    return isinstance(value, str) and len(value) <= LONGEST_TEXT and re.search("[\0\ud800-\udfff]", value) is None
 
 
 def _count(value: object) -> bool:
@@ -132,7 +137,9 @@ def _facts(value: object) -> bool:
     if not isinstance(value, dict):
         return value is None
     facts = cast("dict[object, object]", value)
-    return len(facts) <= MOST_FACTS and all(_text(key) and (_text(one) or _count(one)) for key, one in facts.items())
+    return len(facts) <= MOST_FACTS and all(
+        is_text(key) and (is_text(one) or _count(one)) for key, one in facts.items()
+    )
 
 
 _FORMS: dict[str, Callable[[object], bool]] = {
@@ -143,9 +150,9 @@ _FORMS: dict[str, Callable[[object], bool]] = {
     "arrays": _digest,
     "dataset": lambda value: value == "" or _digest(value),
     "examples": _count,
-    "source": _text,
+    "source": is_text,
     "time": _time,
-    "software": _text,
+    "software": is_text,
     "classes": _counts,
     "vetting": _facts,
 }
@@ -184,7 +191,9 @@ def signed(manifest: Manifest, key: ec.EllipticCurvePrivateKey) -> ConfigRecord:
     """The manifest and its signature, as they travel in a reply."""
     payload = manifest.payload()
     if len(payload) > LONGEST:
-        raise SettingError(f"a manifest takes at most {LONGEST} bytes, got {len(payload)}: write a shorter source")
+        raise SettingError(
+            f"a manifest takes at most {LONGEST} bytes, got {len(payload)}: write a shorter source, or manifest-classes=false"
+        )
     return ConfigRecord({"manifest": payload, "signature": key.sign(PURPOSE + payload, SIGNED)})
 
 

@@ -88,6 +88,20 @@ def test_class_counts_are_told_only_where_the_run_and_the_site_allow_it(tmp_path
         assert sum(classes) == record.manifests[101]["examples"]
 
 
+def test_of_too_many_classes_the_counts_are_left_out_and_the_site_is_told(tmp_path, digits, monkeypatch, caplog):
+    monkeypatch.setattr("hawthorn.client.manifest.MOST_CLASSES", 9)
+    with caplog.at_level("WARNING", logger="hawthorn"):
+        (record,), _ = records(Sites(tmp_path, {"manifest-classes": True}), digits)
+    assert {told["verified"] for told in record.manifests.values()} == {True}
+    assert record.manifests[101]["classes"] is None
+    assert "without the examples of each class" in caplog.text
+
+
+def test_a_source_that_no_audit_could_keep_is_refused_at_the_site(tmp_path, digits):
+    (record,), _ = records(Sites(tmp_path, source="ward 7\0"), digits)
+    assert all("source must be text" in reason for reason in record.refused.values())
+
+
 def test_what_is_signed_is_what_leaves_after_momentum_clipping_and_noise(tmp_path, digits):
     grid = Sites(tmp_path, {"client-momentum": 0.5, "clip-norm": 0.1, "local-noise": 1.0})
     seen, _ = records(grid, digits, rounds=2)
