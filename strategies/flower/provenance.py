@@ -192,7 +192,8 @@ def signed(manifest: Manifest, key: ec.EllipticCurvePrivateKey) -> ConfigRecord:
     payload = manifest.payload()
     if len(payload) > LONGEST:
         raise SettingError(
-            f"a manifest takes at most {LONGEST} bytes, got {len(payload)}: write a shorter source, or manifest-classes=false"
+            f"a manifest takes at most {LONGEST} bytes, got {len(payload)}: write a shorter source, or "
+            "manifest-classes=false"
         )
     return ConfigRecord({"manifest": payload, "signature": key.sign(PURPOSE + payload, SIGNED)})
 
