@@ -113,6 +113,12 @@ def _stray(connection: Connection, run: int, entries: int) -> Generator[str]:
         query = query.where(table.c.entry.is_(None) | (table.c.entry >= entries) | (table.c.entry < 0))
         for round in sorted(set(connection.execute(query).scalars())):
             yield f"the {name} of round {round} belong to no entry: they were added, or entries were removed"
+    orders = schema.orders.c
+    query = select(orders.id).where(orders.run == run).order_by(orders.id)
+    unmade = orders.entry.is_(None) & orders.result.is_not(None)
+    query = query.where(unmade | (orders.entry >= entries) | (orders.entry < 0))
+    for order in connection.execute(query).scalars():
+        yield f"order {order} was carried out by no entry: it was added, or entries were removed"
     rounds, verdicts = schema.rounds.c, schema.verdicts.c
     known = select(rounds.round).where(rounds.run == run)
     query = select(verdicts.round).where(verdicts.run == run, verdicts.round.not_in(known)).distinct()
@@ -130,6 +136,8 @@ def _state(run: RowMapping, entries: Sequence[RowMapping]) -> Generator[str]:
     ended = last["detail"].get("status") if last["kind"] == "end" else None
     if ended is not None and (run["status"], run["error"]) != (ended, last["detail"].get("error")):
         yield f"run {run['id']} is {run['status']}, but its last entry says {ended}"
+    if run["finished"] != (None if ended is None else last["at"]):
+        yield f"when run {run['id']} was finished was changed"
     if ended is None and run["status"] not in ("running", "paused"):
         yield f"run {run['id']} is {run['status']}, but no entry says so"
 

@@ -320,6 +320,11 @@ CHANGES = {
     "the settings": """UPDATE runs SET settings = '{"task": "other"}'""",
     "the version": "UPDATE runs SET version = '9'",
     "the end": "UPDATE runs SET status = 'failed'",
+    "when it ended": "UPDATE runs SET finished = '1999-01-01T00:00:00.000+00:00'",
+    "an order of no entry": "INSERT INTO orders (run, kind, client, by, at, result) "
+    "VALUES (1, 'quarantine', '103', 'Ada', '2026-01-01T00:00:00.000+00:00', '')",
+    "an order of an entry to come": "INSERT INTO orders (run, kind, client, by, at, result, entry) "
+    "VALUES (1, 'quarantine', '103', 'Ada', '2026-01-01T00:00:00.000+00:00', '', 99)",
     "the end is gone": "DELETE FROM entries WHERE kind = 'end'",
     "a checkpoint": "UPDATE checkpoints SET model = memory WHERE round = 3",
 }
