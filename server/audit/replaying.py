@@ -100,18 +100,20 @@ def replays(
     Numbers may differ by `tolerance`, a share of them: nothing, on the machine that wrote them, and a rounding on
     another kind of processor. With `models` the models are made again too where that can be done.
     """
+    settings = _settings_in_turn(audit, run)
     for one in judged_rounds(audit, run, round):
         if one.replay is None:
             yield RoundReplay(one.round.number, missing=one.missing)
             continue
-        model = _model(audit, run, one, tolerance) if models else ModelReplay(missing="not asked for")
+        told = next(values for after, values in settings if after < one.round.number)
+        model = _model(audit, run, told, one, tolerance) if models else ModelReplay(missing="not asked for")
         assert one.evidence is not None
         differences = tuple(_differences(one, tolerance))
-        told = {(difference.client, difference.what) for difference in differences}
+        known = {(difference.client, difference.what) for difference in differences}
         differences += tuple(
             replace(difference, what=f"{difference.what}, of the updates")
             for difference in model.differences
-            if (difference.client, difference.what) not in told
+            if (difference.client, difference.what) not in known
         )
         yield RoundReplay(
             round=one.round.number,
@@ -240,7 +242,13 @@ def alike(one: float, other: float, tolerance: float) -> bool:
     return math.isfinite(one) and math.isfinite(other) and abs(one - other) <= tolerance * max(abs(one), abs(other))
 
 
-def _model(audit: Audit, run: Run, judged: Judged, tolerance: float) -> ModelReplay:
+def _settings_in_turn(audit: Audit, run: Run) -> list[tuple[int, Mapping[str, Any]]]:
+    """The settings that rounds were held with after a round, the last ones first: a run may go on with others."""
+    resumed = [entry for entry in audit.entries(run.id) if entry.kind == "resume"]
+    return [*((one.round, one.detail.get("settings", run.settings)) for one in reversed(resumed)), (0, run.settings)]
+
+
+def _model(audit: Audit, run: Run, settings: Mapping[str, Any], judged: Judged, tolerance: float) -> ModelReplay:
     """The model after a round made again, compared with the one that was committed."""
     number = judged.round.number
     if judged.round.skipped is not None:
@@ -251,7 +259,7 @@ def _model(audit: Audit, run: Run, judged: Judged, tolerance: float) -> ModelRep
         update, verdicts = _update(before, retained.rows, judged)
         if update is None:
             return ModelReplay(("all of it",), math.inf, retained.half)
-        arrays = model_again(before, update, run.settings, number)
+        arrays = model_again(before, update, settings, number)
     except HawthornError as error:
         return ModelReplay(missing=str(error))
     found = _compared(arrays, before, after, half=retained.half)

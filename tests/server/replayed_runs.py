@@ -55,13 +55,15 @@ def held_run(
     name="a run",
     newest=100,
     fraction=1.0,
+    resume=False,
     **more,
 ):
     """A run as the server holds it, in the audit at `path`; orders are (after round, what the audit is to be told)."""
     random.seed(1)
     told = {"inner": inner, "defense": recipe} if settings is None else settings
-    kept = {"checkpoints": path.with_name("kept"), "newest": newest} if checkpoints else {}
-    with Audit.open(path) as audit, audit.run(told, name=name, updates=updates, half=half, **kept) as run:
+    kept = {"resume": resume, "updates": updates, "half": half}
+    kept |= {"checkpoints": path.with_name("kept"), "newest": newest} if checkpoints else {}
+    with Audit.open(path) as audit, audit.run(told, name=name, **kept) as run:
 
         def place(record):
             for after, kind, arguments in orders:

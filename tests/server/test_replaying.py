@@ -69,6 +69,14 @@ def test_models_of_rules_that_remember_are_made_again(tmp_path, recipe):
         assert one.model.missing == "" or one.model.missing.startswith("the model stayed")
 
 
+def test_a_run_that_went_on_with_other_settings_is_replayed_with_those(tmp_path):
+    path = tmp_path / "audit.db"
+    held_run(path, inner="fedadam(eta=0.1)", rounds=2, recipe="trimmed_mean", resume=True)
+    held_run(path, inner="fedadam(eta=0.02)", rounds=4, recipe="trimmed_mean", resume=True)
+    assert [(one.model.missing, one.model.differing) for one in replayed(path)] == [("", ())] * 4
+    assert replayed(path, round=1)[0].equal
+
+
 @pytest.mark.parametrize("newest", [1, 100], ids=["thinned", "kept"])
 def test_orders_between_rounds_do_not_break_the_replay(tmp_path, newest):
     orders = [
