@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Generator, Iterator
-from contextlib import closing
 from dataclasses import replace
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
 from grpc import StatusCode
@@ -14,7 +13,7 @@ from hawthorn.strategies import AuditError, Outcome
 from hawthorn.strategies.reputation import quarantined
 from hawthorn.strategies.rows import saved
 
-from .calls import Call, decoded
+from .calls import Call
 from .chunks import chunks_of
 from .hawthorn_pb2 import (
     AskReply,
@@ -74,20 +73,16 @@ class Aggregation:
         """How many rounds the session held that is forgotten now."""
         return ForgetReply(rounds=self.sessions.forget(call.caller.name, request.session))
 
-    def round(self, requests: Iterator[bytes], call: Call) -> Generator[RoundReply]:
+    def round(self, parts: Iterator[RoundRequest], call: Call) -> Generator[RoundReply]:
         """The answer of a round, piece by piece."""
-        # closed here however the round ends, because a thread of its own reads ahead
-        with closing(call.received(requests, self.limits.stalled_seconds)) as received:
-            parts = (cast("RoundRequest", decoded(RoundRequest, request)) for request in received)
-            first = next(parts, RoundRequest())
-            if first.WhichOneof("part") != "begin":
-                raise Refusal(StatusCode.INVALID_ARGUMENT, "a round begins with `begin`")
-            session = self.sessions.of(call.caller.name, first.begin.session)
-            with session.held():
-                answer = self._answer(session, first.begin, parts)
-                received.close()  # what is sent after the end is not waited for
-                yield RoundReply(judgement=answer.judgement)
-                yield from self._chunks(answer, call)
+        first = next(parts, RoundRequest())
+        if first.WhichOneof("part") != "begin":
+            raise Refusal(StatusCode.INVALID_ARGUMENT, "a round begins with `begin`")
+        session = self.sessions.of(call.caller.name, first.begin.session)
+        with session.held():
+            answer = self._answer(session, first.begin, parts)
+            yield RoundReply(judgement=answer.judgement)
+            yield from self._chunks(answer, call)
 
     def _answer(self, session: Session, begin: Begin, parts: Iterator[RoundRequest]) -> Answer:
         """The answer of the round held last, if it is that which is begun, or of the next one."""

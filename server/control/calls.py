@@ -7,7 +7,7 @@ import queue
 import threading
 import time
 from collections.abc import Callable, Generator, Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from typing import Any
 
 import grpc
@@ -27,9 +27,9 @@ TICK = 0.25  # seconds between two looks for calls that are stuck
 class Call:
     """One call on its way: whose it is, and how long it may take."""
 
-    def __init__(self, context: Any, caller: Caller, method: str, seconds: float) -> None:
+    def __init__(self, context: Any, caller: Caller, method: str, kind: str, seconds: float) -> None:
         asked = context.time_remaining()
-        self.context, self.caller, self.method = context, caller, method
+        self.context, self.caller, self.method, self.kind = context, caller, method, kind
         self.ends = time.monotonic() + min(seconds, seconds if asked is None else max(asked, 0.0))
         self.sending: float | None = None
         self._over = threading.Event()
@@ -88,27 +88,25 @@ def _read(requests: Iterator[bytes], ahead: queue.Queue[bytes | None], over: thr
         for request in requests:
             put(request)
     except Exception as error:  # however a call breaks off, it is over
-        logger.debug("a call broke off: %r", error)
+        error.__traceback__ = None  # gRPC keeps the error with the call, and its frames would keep the call
+        logger.debug("a call broke off: %s", type(error).__name__)
     put(None)
 
 
 class Gate(grpc.ServerInterceptor):
     """Lets a call in if its caller may and there is room for it, and turns whatever it raises into a status.
 
-    Methods of ours, whose `requests` are given by full name, get a decoded request and a `Call`; those of the health
-    and reflection services are called as they are. Use as a context manager: a thread of its own ends calls that are
-    stuck, and calls `sweep` now and then.
+    Nothing of a call is read before it is let in, so every method is a stream of requests to gRPC, which would wait for
+    a single one with a thread of the pool. Methods of ours, whose `requests` are given by full name, get a decoded
+    request, or an iterator over them, and a `Call`; those of the health and reflection services get a context of gRPC's
+    instead. Use as a context manager: a thread of its own ends calls that are stuck, and calls `sweep` now and then.
     """
 
     def __init__(
         self, access: Access, limits: Limits, requests: dict[str, type[Message]], sweep: Callable[[], None]
     ) -> None:
         self.access, self.limits, self.requests, self.sweep = access, limits, requests, sweep
-        self._slots = {
-            "round": threading.BoundedSemaphore(limits.rounds),
-            "watch": threading.BoundedSemaphore(limits.watches),
-            "call": threading.BoundedSemaphore(limits.calls),
-        }
+        self._most = {"round": limits.rounds, "watch": limits.watches, "call": limits.calls}
         self._calls: set[Call] = set()
         self._lock = threading.Lock()
         self._closed = threading.Event()
@@ -128,71 +126,86 @@ class Gate(grpc.ServerInterceptor):
         if handler is None:
             return None
         method = str(handler_call_details.method)
-        behavior = handler.unary_unary or handler.unary_stream or handler.stream_unary or handler.stream_stream
         if handler.response_streaming:
-            kind = "round" if method == ROUND else "watch"
-            wrapped = self._streaming(method, behavior, kind)
-            make = grpc.stream_stream_rpc_method_handler if handler.request_streaming else None
-            make = make or grpc.unary_stream_rpc_method_handler
+            wrapped, make = self._streaming(method, handler), grpc.stream_stream_rpc_method_handler
         else:
-            wrapped = self._answering(method, behavior)
-            make = grpc.stream_unary_rpc_method_handler if handler.request_streaming else None
-            make = make or grpc.unary_unary_rpc_method_handler
-        return make(wrapped, handler.request_deserializer, handler.response_serializer)
+            wrapped, make = self._answering(method, handler), grpc.stream_unary_rpc_method_handler
+        return make(wrapped, None, handler.response_serializer)  # pyright: ignore[reportUnknownVariableType] - bytes
 
-    def _answering(self, method: str, behavior: Any) -> Callable[[Any, Any], Any]:
-        def answer(request: Any, context: Any) -> Any:
-            with self._entered(method, context, "call", self.limits.call_seconds) as call:
-                return behavior(*self._arguments(method, request, call))
+    def _answering(self, method: str, handler: Any) -> Callable[[Iterator[bytes], Any], Any]:
+        behavior = handler.unary_unary or handler.stream_unary
+
+        def answer(requests: Iterator[bytes], context: Any) -> Any:
+            with (
+                self._entered(method, context, "call", self.limits.call_seconds) as call,
+                self._arguments(handler, requests, call) as arguments,
+            ):
+                return behavior(*arguments)
 
         return answer
 
-    def _streaming(self, method: str, behavior: Any, kind: str) -> Callable[[Any, Any], Any]:
+    def _streaming(self, method: str, handler: Any) -> Callable[[Iterator[bytes], Any], Any]:
+        behavior = handler.unary_stream or handler.stream_stream
+        kind = "round" if method == ROUND else "watch"
         seconds = self.limits.round_seconds if kind == "round" else self.limits.watch_seconds
 
-        def stream(request: Any, context: Any) -> Generator[Any]:
-            with self._entered(method, context, kind, seconds) as call:
-                for reply in behavior(*self._arguments(method, request, call)):
+        def stream(requests: Iterator[bytes], context: Any) -> Generator[Any]:
+            with (
+                self._entered(method, context, kind, seconds) as call,
+                self._arguments(handler, requests, call) as arguments,
+            ):
+                for reply in behavior(*arguments):
                     call.sending = time.monotonic()
                     yield reply  # comes back when the reply is on its way: no second one waits in memory
                     call.sending = None
 
         return stream
 
-    def _arguments(self, method: str, request: Any, call: Call) -> tuple[Any, Any]:
-        kind = self.requests.get(method)
-        if kind is None:
-            return request, call.context
-        return (decoded(kind, request) if isinstance(request, bytes) else request), call
+    @contextmanager
+    def _arguments(self, handler: Any, requests: Iterator[bytes], call: Call) -> Generator[tuple[Any, Any]]:
+        """What a method is called with: its one request, or an iterator over them."""
+        ours = self.requests.get(call.method)
+        parse = handler.request_deserializer if ours is None else ours.FromString
+        with closing(call.received(requests, self.limits.stalled_seconds)) as received:
+            if handler.request_streaming:
+                argument = (_decoded(parse, request) for request in received)
+            else:
+                request = next(received, None)
+                received.close()  # nothing more is waited for
+                if request is None:
+                    raise Refusal(StatusCode.INVALID_ARGUMENT, "the call ended without a request")
+                argument = _decoded(parse, request)
+            yield argument, call.context if ours is None else call
 
     @contextmanager
     def _entered(self, method: str, context: Any, kind: str, seconds: float) -> Generator[Call]:
         """A call that is let in; what goes wrong then or later ends it with a status."""
         try:
             caller = self.access.caller(context, method)
-            with self._slot(kind):
-                call = Call(context, caller, method, seconds)
+            call = Call(context, caller, method, kind, seconds)
+            self._admit(call)
+            try:
+                yield call
+            finally:
                 with self._lock:
-                    self._calls.add(call)
-                try:
-                    yield call
-                finally:
-                    with self._lock:
-                        self._calls.discard(call)
+                    self._calls.discard(call)
         except Exception as error:
             if isinstance(error, Gone) or not context.is_active():
                 context.abort(StatusCode.CANCELLED, "the caller has left")  # nobody is told
             context.abort(*_told(method, error))
 
-    @contextmanager
-    def _slot(self, kind: str) -> Generator[None]:
-        slot = self._slots[kind]
-        if not slot.acquire(blocking=False):
-            raise Refusal(StatusCode.RESOURCE_EXHAUSTED, f"too many calls of this kind ({kind}) at once: try later")
-        try:
-            yield
-        finally:
-            slot.release()
+    def _admit(self, call: Call) -> None:
+        """Count a call in; raises `Refusal` where there are too many of its kind, or too many of one caller's."""
+        most = self._most[call.kind]
+        with self._lock:
+            same = [other for other in self._calls if other.kind == call.kind]
+            own = sum(other.caller.name == call.caller.name for other in same)
+            if len(same) < most and own < self.limits.each(most):
+                self._calls.add(call)
+                return
+        whose = "" if len(same) >= most else f" of {call.caller.name!r}"
+        words = f"too many calls of this kind ({call.kind}){whose} at once: try later"
+        raise Refusal(StatusCode.RESOURCE_EXHAUSTED, words)
 
     def _oversee(self) -> None:
         """End calls whose callers take nothing, or that are long over, until the gate is closed."""
@@ -226,13 +239,12 @@ def _told(method: str, error: Exception) -> tuple[StatusCode, str]:
     return refusal.code, words
 
 
-def decoded(kind: type[Message], request: bytes) -> Any:
+def _decoded(parse: Callable[[bytes], Any], request: bytes) -> Any:
     """A request as a message; raises `Refusal` for bytes that are none."""
     try:
-        return kind.FromString(request)
+        return parse(request)
     except (DecodeError, ValueError, RecursionError) as error:
-        name = kind.DESCRIPTOR.name
-        raise Refusal(StatusCode.INVALID_ARGUMENT, f"the request is no {name}") from error
+        raise Refusal(StatusCode.INVALID_ARGUMENT, "these bytes are no message that this method takes") from error
 
 
 def handlers(service: str, descriptor: Any, methods: dict[str, Callable[[Any, Call], Any]]) -> Any:

@@ -12,11 +12,11 @@ MIB = 1 << 20
 class Limits:
     """Limits of a server; sizes in bytes, times in seconds.
 
-    `calls` are served at once, of which `watches` may be streams that only tell, and `rounds` rounds that are being
-    held. A call without a deadline, or a later one, ends after `call_seconds`, or `round_seconds` or `watch_seconds`
-    where it streams. A caller that neither sends what is due nor takes what it is sent for `stalled_seconds` loses its
-    call, and a session without a round its room after `idle_seconds`. `room` is for the updates of all sessions
-    together; of a session's, those above `memory` lie in a file in the directory `spool`.
+    `calls` are served at once, beside them `watches` that only tell and `rounds` that are being held, and no caller has
+    more than half of each. A call without a deadline, or a later one, ends after `call_seconds`, or `round_seconds` or
+    `watch_seconds` where it streams. A caller that neither sends what is due nor takes what it is sent for
+    `stalled_seconds` loses its call, and a session without a round its room after `idle_seconds`. `room` is for the
+    updates of all sessions together; of a session's, those above `memory` lie in a file in the directory `spool`.
     """
 
     calls: int = 48
@@ -37,6 +37,11 @@ class Limits:
     memory: int | None = None
     spool: str | None = None
     page: int = 500
+
+    @staticmethod
+    def each(most: int) -> int:
+        """How many calls of a kind one caller may have at once where there may be `most`."""
+        return max(1, most // 2)
 
     @property
     def message(self) -> int:

@@ -1,12 +1,14 @@
 """Who gets in, and what is answered to whom does not: certificates, roles, limits, and messages that are none."""
 
+import queue
 import re
 import socket
 import subprocess
 import sys
+import threading
 import time
 import zlib
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import grpc
@@ -43,6 +45,17 @@ def authority(tmp_path_factory):
 def found(authority, tmp_path_factory):
     audit = tmp_path_factory.mktemp("empty") / "audit.db"
     with Audit.open(audit) as opened, served(authority.folder, audit=opened) as server:
+        yield server
+
+
+@pytest.fixture(scope="module")
+def hasty(authority, tmp_path_factory):
+    """A server that waits a tenth of a second for what is due."""
+    audit = tmp_path_factory.mktemp("hasty") / "audit.db"
+    with (
+        Audit.open(audit) as opened,
+        served(authority.folder, audit=opened, limits=Limits(stalled_seconds=0.1)) as server,
+    ):
         yield server
 
 
@@ -216,11 +229,13 @@ def test_streams_that_only_tell_are_limited(authority):
     with (
         served(authority.folder, limits=Limits(watches=2)) as found,
         channel(f"127.0.0.1:{found.port}", authority.folder, "vera") as opened,
+        channel(f"127.0.0.1:{found.port}", authority.folder, "otto") as other,
     ):
         health = health_pb2_grpc.HealthStub(opened)
-        calls = [health.Watch(health_pb2.HealthCheckRequest(), timeout=60) for _ in range(2)]
+        both = health, health_pb2_grpc.HealthStub(other)
+        calls = [stub.Watch(health_pb2.HealthCheckRequest(), timeout=60) for stub in both]
         assert {next(call).status for call in calls} == {health_pb2.HealthCheckResponse.SERVING}
-        with refused("RESOURCE_EXHAUSTED", "too many calls of this kind"):
+        with refused("RESOURCE_EXHAUSTED", "too many calls of this kind (watch) at once"):
             list(health.Watch(health_pb2.HealthCheckRequest(), timeout=60))
         calls[0].cancel()
         while True:  # the server hears of it a little later
@@ -347,3 +362,67 @@ def test_connections_are_limited(authority):
             except grpc.RpcError as error:
                 status.append(error.code().name)
         assert status == ["OK", "OK", "UNAVAILABLE", "UNAVAILABLE"]
+
+
+SILENT = [*(path for path, _ in METHODS), "/grpc.health.v1.Health/Check", "/grpc.health.v1.Health/Watch"]
+SILENT += ["/grpc.reflection.v1alpha.ServerReflection/ServerReflectionInfo"]
+
+
+@contextmanager
+def silent(found, authority, name, method, number=1):
+    """Calls of somebody who sends nothing, not even that there is nothing to come."""
+    go_on = threading.Event()
+
+    def nothing():
+        go_on.wait(60)
+        yield from ()
+
+    with channel(f"127.0.0.1:{found.port}", authority.folder, name) as opened:
+        calls = [opened.stream_stream(method)(nothing(), timeout=60) for _ in range(number)]
+        yield calls
+        go_on.set()
+
+
+@pytest.mark.parametrize("path", SILENT)
+def test_who_may_not_call_is_told_before_anything_is_sent(found, authority, path):
+    name = path.replace("/", "-").strip("-")
+    authority.client(name, "viewer")
+    authority.revoke(name)
+    with silent(found, authority, name, path) as (call,), refused("UNAUTHENTICATED", "revoked"):
+        next(call)
+
+
+@pytest.mark.parametrize("path", SILENT)
+def test_who_may_call_and_sends_nothing_loses_its_call(hasty, authority, path):
+    name = "flare" if "Aggregation" in path else "otto"
+    with silent(hasty, authority, name, path) as (call,), refused("DEADLINE_EXCEEDED", "nothing was sent"):
+        next(call)
+
+
+@pytest.mark.parametrize("path", [path for path in SILENT if not path.endswith(("Round", "Info"))])
+def test_a_call_that_ends_without_a_request_is_told_so(found, authority, path):
+    with refused("INVALID_ARGUMENT", "without a request"):
+        raw(found, authority, "flare" if "Aggregation" in path else "otto", path)
+
+
+def test_garbage_for_the_health_and_reflection_services_is_an_invalid_argument(found, authority):
+    for path in SILENT[-3:]:
+        assert called(found, authority, "vera", path, b"\xff") == "INVALID_ARGUMENT"
+
+
+def test_nobody_has_more_than_half_of_the_calls(authority, tmp_path):
+    limits = Limits(calls=4, watches=2, rounds=2)
+    with Audit.open(tmp_path / "audit.db") as audit, served(authority.folder, audit=audit, limits=limits) as found:
+        for path, who, other, least in [
+            ("/hawthorn.v1.Operator/Runs", "vera", "otto", 2),
+            ("/hawthorn.v1.Operator/Watch", "vera", "otto", 1),
+            ("/hawthorn.v1.Aggregation/Round", "flare", "openfl", 1),
+        ]:
+            with silent(found, authority, who, path, least + 1) as calls:
+                first = queue.SimpleQueue()
+                for call in calls:
+                    call.add_done_callback(first.put)
+                over = first.get(timeout=30)
+                assert over.code().name == "RESOURCE_EXHAUSTED"
+                assert f"of '{who}' at once" in over.details()
+                assert called(found, authority, other, path) in {"OK", "NOT_FOUND", "INVALID_ARGUMENT"}

@@ -473,20 +473,25 @@ def test_a_call_has_a_deadline_whoever_sets_it(folder, most, asked):
 
 
 def test_rounds_at_once_are_limited(folder):
-    with served(folder, limits=Limits(rounds=2)) as found, service(found, folder, "flare", "Aggregation") as one:
+    with (
+        served(folder, limits=Limits(rounds=2)) as found,
+        service(found, folder, "flare", "Aggregation") as one,
+        service(found, folder, "openfl", "Aggregation") as two,
+    ):
         over = threading.Event()
 
-        def requests(name):
-            yield begin(session=name)
+        def requests():
+            yield begin()
             over.wait(60)
 
-        for name in "ab":
-            one.call("Open", opening(session=name))
-        calls = [one.stream("Round", requests(name)) for name in "ab"]
-        while sum(found.sessions.of("flare", name).busy for name in "ab") < 2:
-            time.sleep(0.01)
-        with refused("RESOURCE_EXHAUSTED", "too many calls"):
-            list(one.stream("Round", [begin(session="a"), END]))
+        calls = []
+        for who, owner in ((one, "flare"), (two, "openfl")):
+            who.call("Open", opening())
+            calls.append(who.stream("Round", requests()))
+            while not found.sessions.of(owner, "s").busy:
+                time.sleep(0.01)
+        with refused("RESOURCE_EXHAUSTED", "too many calls of this kind (round) at once"):
+            list(one.stream("Round", [begin(), END]))
         over.set()
         for call in calls:
             with refused("INVALID_ARGUMENT", "without `end`"):
