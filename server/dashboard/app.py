@@ -11,7 +11,7 @@ from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from typing import Any, cast
 
-from hawthorn.strategies import AuditError
+from hawthorn.strategies import AuditError, SettingError
 from hawthorn.strategies.flower.ledger import Kind
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
@@ -36,7 +36,7 @@ from .feed import Feed, News, Viewer
 from .following import Following, Snapshot
 from .login import Door
 from .sessions import Session, Sessions
-from .shield import LOOPBACK, Shield, TooLargeError
+from .shield import HEADERS, LOOPBACK, Shield, TooLargeError
 from .users import Users
 
 logger = logging.getLogger(__name__)
@@ -232,7 +232,7 @@ class Dashboard:
         await self._follow(run)
         seen = request.headers.get("last-event-id", request.query_params.get("after", ""))
         try:
-            viewer, missed = self.feed.joined(run, int(seen) if seen.isdecimal() else None)
+            viewer, missed = self.feed.joined(run, int(seen) if seen.isdecimal() and len(seen) < 12 else None)
         except OverflowError as error:
             raise HTTPException(503, str(error)) from error
         headers = {"cache-control": "no-store", "x-accel-buffering": "no"}
@@ -253,6 +253,8 @@ class Dashboard:
                 if self.door.session(request) is None:  # logged out, or no user any more
                     yield _event(News("over", {}))
                     return
+        except SettingError as error:  # the page asks again, and is told
+            logger.warning("%s", error)
         finally:
             self.feed.left(viewer)
 
@@ -311,7 +313,14 @@ def dashboard(
         ],
         exception_handlers=cast(
             "Mapping[Any, Callable[[Request, Exception], Awaitable[Response]]]",
-            {HTTPException: _refusal, AuditError: _fault, TooLargeError: _too_large, ClientDisconnect: _too_large},
+            {
+                HTTPException: _refusal,
+                AuditError: _fault,
+                SettingError: _unknown,
+                TooLargeError: _too_large,
+                ClientDisconnect: _too_large,
+                Exception: _broken,
+            },
         ),
     )
     app.state.feed = web.feed
@@ -325,6 +334,17 @@ async def _refusal(_request: Request, error: HTTPException) -> Response:
 async def _fault(_request: Request, error: AuditError) -> Response:
     logger.warning("%s", error)
     return JSONResponse({"error": str(error)}, 503)
+
+
+async def _unknown(_request: Request, error: SettingError) -> Response:
+    logger.warning("%s", error)  # where it lies and what is in it is for whoever serves the page
+    return JSONResponse({"error": "the users file cannot be read"}, 503)
+
+
+async def _broken(_request: Request, _error: Exception) -> Response:
+    """What comes from outside the shield, which gives all other answers their headers; the connection ends with it."""
+    headers = {**HEADERS, "cache-control": "no-store", "connection": "close"}
+    return JSONResponse({"error": "the server failed; its log says how"}, 500, headers)
 
 
 async def _too_large(_request: Request, _error: Exception) -> Response:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
+import re
 import socket
 import ssl
 from collections.abc import Collection
@@ -56,8 +57,8 @@ class Place:
         host = host.removeprefix("[").removesuffix("]")
         if not host or not (port.isascii() and port.isdecimal() and int(port) < 2**16):
             raise SettingError(f"listen must be HOST:PORT, such as 127.0.0.1:8080, got {listen!r}")
-        if public and (urlsplit(public).scheme not in ("http", "https") or not urlsplit(public).hostname):
-            raise SettingError(f"public-url must be such as https://fl.example.org, got {public!r}")
+        if public and not _is_origin(public):
+            raise SettingError(f"public-url must be such as https://fl.example.org, without a path, got {public!r}")
         if pair is None and not open and not _is_loopback(host):
             raise SettingError(
                 f"without TLS the page is for this machine alone, not for {host}: give --certificates DIR, listen at "
@@ -79,7 +80,7 @@ class Place:
     def hosts(self) -> Collection[str] | None:
         """The host names that browsers may ask for; None for any, where a certificate says which are right."""
         if self.public:
-            return (*LOOPBACK, urlsplit(self.public).hostname or "")
+            return (*LOOPBACK, re.sub(r":\d+$", "", urlsplit(self.public).netloc))
         return LOOPBACK if _is_loopback(self.host) and self.pair is None else None
 
     @property
@@ -90,6 +91,8 @@ class Place:
     @property
     def warning(self) -> str:
         """What is less safe about it than it could be; empty for nothing."""
+        if self.hosts is None and self.pair is None:
+            return "requests are answered under any host name: say with --public-url by which address browsers come"
         if self.public and not self.proxies and not _is_loopback(self.host):
             return "all who come through the proxy count as one when they log in: name its address with --trusted-proxy"
         return ""
@@ -170,6 +173,16 @@ def _listening(place: Place) -> socket.socket:
     except OSError as error:
         raise SettingError(f"cannot listen at {place.host}:{place.port}: {error.strerror or error}") from error
     return opened
+
+
+def _is_origin(written: str) -> bool:
+    """Whether it is the address of a whole host, which the page is served at the root of."""
+    try:
+        found = urlsplit(written)
+        whole = found._replace(path="").geturl() == f"{found.scheme}://{found.netloc}" and found.port != 0
+    except ValueError:
+        return False
+    return found.scheme in ("http", "https") and bool(found.hostname) and whole and found.path in ("", "/")
 
 
 def _is_network(written: str) -> bool:

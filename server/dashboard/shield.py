@@ -82,14 +82,22 @@ class Shield:
         if method in ("GET", "HEAD", "OPTIONS"):
             return None
         origin, site = headers.get("origin"), headers.get("sec-fetch-site")
-        if origin is not None and urlsplit(origin).netloc.casefold() != host.casefold():
+        if origin is not None and _place(origin) != host.casefold():
             return PlainTextResponse("asked by another origin", 403)
         if site not in (None, "same-origin", "none"):
             return PlainTextResponse("asked by another site", 403)
         length = headers.get("content-length", "0")
-        if not length.isdecimal() or int(length) > LARGEST_BODY:
+        if not length.isdecimal() or len(length) > 9 or int(length) > LARGEST_BODY:
             return PlainTextResponse(f"a body has at most {LARGEST_BODY} bytes", 413)
         return None
+
+
+def _place(origin: str) -> str:
+    """The host and port of an origin; empty for what is none."""
+    try:
+        return urlsplit(origin).netloc.casefold()
+    except ValueError:
+        return ""
 
 
 class TooLargeError(Exception):

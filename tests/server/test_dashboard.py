@@ -288,6 +288,20 @@ def test_what_is_wrong_with_users_is_said(tmp_path):
         known.all()
 
 
+def test_a_users_file_that_says_nonsense_lets_nobody_in_until_it_is_mended(watched, tmp_path):
+    path = tmp_path / "users"
+    Users(path).put("ada", "operator", PASSWORD)
+    good = path.read_text()
+    with web(watched, path) as client:
+        let_in(client)
+        path.write_text(good + "bob:viewer\n")
+        for answer in (client.get("/api/me"), client.get("/events?run=1"), enter(client)):
+            assert answer.status_code == 503
+            assert answer.json() == {"error": "the users file cannot be read"}
+        path.write_text(good)
+        assert client.get("/api/me").status_code == 200
+
+
 # what is kept out
 
 
@@ -322,7 +336,7 @@ def test_static_files_end_at_their_folder(ada):
 
 @pytest.mark.parametrize(
     "headers",
-    [{"origin": "https://evil.example"}, {"origin": "null"}, {"origin": "http://127.0.0.1:81"},
+    [{"origin": "https://evil.example"}, {"origin": "null"}, {"origin": "http://["}, {"origin": "http://127.0.0.1:81"},
      {"sec-fetch-site": "cross-site"},
      {"sec-fetch-site": "same-site"}],
 )  # fmt: skip
@@ -350,6 +364,18 @@ def test_a_name_that_somebody_points_here_is_not_served(site):
         assert site.get("/login", headers={"host": host}).status_code == 421
     for host in ("127.0.0.1:8080", "localhost", "[::1]:8080", "LOCALHOST:1"):
         assert site.get("/login", headers={"host": host}).status_code == 200
+
+
+def test_an_answer_to_what_nobody_thought_of_forbids_the_same(ada, monkeypatch):
+    monkeypatch.setattr(telling, "run_named", lambda run: 1 / 0)
+    answer = ada.get("/api/runs")
+    assert answer.status_code == 500
+    assert "default-src 'none'" in answer.headers["content-security-policy"]
+
+
+def test_a_stream_begins_whatever_was_seen_last(ada):
+    with ada.stream("GET", "/events?run=1", headers={"last-event-id": "9" * 5000}) as stream:
+        assert stream.status_code == 200
 
 
 def test_bodies_that_are_too_large_are_refused(ada):
@@ -783,6 +809,19 @@ def test_what_would_not_be_safe_is_not_served(tmp_path, users_file):
     assert Place.at("127.0.0.1:0", public="https://fl.example.org").secure
     assert "fl.example.org" in Place.at("127.0.0.1:0", public="https://fl.example.org").hosts
     assert Place.at("[::1]:80").host == "::1"
+    assert "[fd00::1]" in Place.at("127.0.0.1:0", public="https://[fd00::1]:8443/").hosts
+    for wrong in (
+        "https://fl.example.org/hawthorn",
+        "https://fl.example.org?a",
+        "ftp://fl",
+        "https://",
+        "http://[",
+        "http://a:b",
+    ):
+        with pytest.raises(SettingError, match="public-url must be"):
+            Place.at("127.0.0.1:0", public=wrong)
+    assert "any host name" in Place.at("0.0.0.0:0", open=True).warning
+    assert Place.at("127.0.0.1:0").warning == ""
     away = {"public": "https://fl.example.org", "open": True}
     assert "--trusted-proxy" in Place.at("0.0.0.0:0", **away).warning
     assert Place.at("0.0.0.0:0", **away, proxies=["10.0.0.2", "fd00::/8"]).warning == ""
