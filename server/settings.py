@@ -16,6 +16,7 @@ import numpy as np
 from hawthorn.strategies import Defense, SettingError
 from hawthorn.strategies.contract import attackers, hostile_count, nearest
 from hawthorn.strategies.defense import refuse_weights
+from hawthorn.strategies.flower.wrapped import replies_needed
 from hawthorn.strategies.updates import byte_count
 
 from .checks import checks
@@ -280,12 +281,26 @@ class Settings:
                 f"defense={self.defense!r} compares clients with an update of the server's own, for which it needs "
                 "examples: write root-examples=100, or a function of your own as root='package.module:function'"
             )
-        fault = self._fault_with(self._replies)
+        fault = self._fault_with(self._asked)
         if fault:
             raise SettingError(
-                f"defense={self.defense!r} cannot work with the {self._replies} replies a round will have "
+                f"defense={self.defense!r} cannot work with the {self._asked} replies a round will have "
                 f"(clients={self.clients}, fraction-train={self.fraction_train:g}): {fault}; "
                 "write more clients or a smaller tolerated"
+            )
+        if self.quorum:
+            self._check_quorum()
+
+    def _check_quorum(self) -> None:
+        quorum, told = quorum_of(self.quorum), f"quorum={self.quorum!r} of the {self._asked} clients asked in a round"
+        if quorum > self._asked:
+            raise SettingError(f"{told} cannot be reached: write a quorum of at most {self._asked}, or none")
+        fault = self._fault_with(self._replies)
+        if fault:
+            least = next(rows for rows in range(self._replies, self._asked + 1) if not self._fault_with(rows))
+            raise SettingError(
+                f"{told} closes rounds with {self._replies} replies, with which defense={self.defense!r} cannot work: "
+                f"{fault}; write quorum={least} or more, or a smaller tolerated"
             )
 
     @property
@@ -322,7 +337,7 @@ class Settings:
 
     @property
     def _hostile(self) -> int:
-        return hostile_count(self._written.f, self._replies)
+        return hostile_count(self._written.f, self._asked)
 
     @property
     def _fields(self) -> list[str]:
@@ -333,8 +348,13 @@ class Settings:
         return _parsed(self.defense, None if "f" in self._fields else self.f)
 
     @property
-    def _replies(self) -> int:
+    def _asked(self) -> int:
         return max(1, int(self.fraction_train * self.clients))
+
+    @property
+    def _replies(self) -> int:
+        """The replies that a round closes with, where all clients answer."""
+        return replies_needed(quorum_of(self.quorum) if self.quorum else None, self._asked) or self._asked
 
     def _fault_with(self, rows: int) -> str:
         """Why the rule cannot work with so many rows, as it says itself; empty if it can."""

@@ -116,6 +116,9 @@ WRONG = [
     ({"hostile": "a few"}, "hostile must be a count such as 3"),
     ({"clients": 2}, "cannot work with the 2 replies a round will have"),
     ({"clients": 10, "fraction-train": 0.2}, "cannot work with the 2 replies a round will have"),
+    ({"clients": 10, "defense": "krum", "quorum": "3"}, "quorum='3' of the 10 clients asked in a round closes rounds"),
+    ({"clients": 10, "defense": "krum", "quorum": "0.3"}, "write quorum=7 or more, or a smaller tolerated"),
+    ({"clients": 10, "fraction-train": 0.8, "quorum": "9"}, "write a quorum of at most 8, or none"),
 ]
 
 
@@ -172,3 +175,9 @@ def test_no_more_are_rejected_than_the_rule_can_spare_and_the_operator_is_told()
     assert (roomy.recipe.policy, roomy.remark) == ("alarm", "")
     asked = Settings.parse({"clients": 10, "tolerated": 3, "defense": "krum; policy=threshold"})
     assert (asked.recipe.policy, asked.remark) == ("threshold", "")
+
+
+def test_what_a_rule_can_spare_is_counted_of_the_replies_that_a_round_closes_with():
+    closed = {"clients": 12, "tolerated": 3, "defense": "krum", "quorum": "10"}
+    assert Settings.parse(closed).recipe.policy == "alarm(most=1)"
+    assert Settings.parse(closed | {"quorum": "12"}).recipe.policy == "alarm"
