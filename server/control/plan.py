@@ -9,12 +9,15 @@ import numpy as np
 from grpc import StatusCode
 from hawthorn.strategies import Defense, SettingError
 from hawthorn.strategies.columns import layer_bounds
+from hawthorn.strategies.contract import RULES, TRANSFORMS, Call, options_of
 from hawthorn.strategies.defense import refuse_weights
 
 from .hawthorn_pb2 import FLOAT16, FLOAT32, FLOAT64, OpenRequest
 from .limits import Limits
 from .refusal import Refusal
 
+LONGEST_DEFENSE = 2000  # characters
+MOST_STEPS = 1000  # of any option that counts, such as iterations: a session's parts are tried when it is opened
 DTYPES = {FLOAT32: "float32", FLOAT64: "float64", FLOAT16: "float16"}
 
 
@@ -40,6 +43,7 @@ class Plan:
             raise SettingError("dimension and clients must be at least 1")
         if request.clients > limits.clients:
             raise Refusal(StatusCode.RESOURCE_EXHAUSTED, f"this server takes {limits.clients} clients at most")
+        _check_steps(request.defense)
         chosen = request.WhichOneof("tolerated")
         f = None if chosen is None else (request.count if chosen == "count" else request.share)
         written = "f" in [part.partition("=")[0].strip() for part in request.defense.split(";")[1:]]
@@ -77,3 +81,16 @@ class Plan:
             f"{self.defense} | {self.dimension} {self.dtype} | {self.clients} | {self.weighted} | "
             f"{','.join(map(str, self.bounds))}"
         )
+
+
+def _check_steps(defense: str) -> None:
+    """Raise `SettingError` for a defense that would keep a core busy for long, before a part of it is made."""
+    if len(defense) > LONGEST_DEFENSE:
+        raise SettingError(f"a defense must be at most {LONGEST_DEFENSE} characters, got {len(defense)}")
+    parts = {**RULES, **TRANSFORMS}
+    for part in filter(None, defense.partition(";")[0].split("|")):
+        call = Call.parse(part)
+        known = options_of(parts[call.name].function) if call.name in parts else {}
+        for option, value in call.options:
+            if isinstance(known.get(option), int) and isinstance(value, int) and value > MOST_STEPS:
+                raise SettingError(f"{call.name} takes at most {MOST_STEPS} {option} on this server, got {value}")

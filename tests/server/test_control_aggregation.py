@@ -16,6 +16,7 @@ from hawthorn.server.control.limits import Limits
 from hawthorn.server.control.refusal import Refusal
 from hawthorn.server.control.remote import RemoteDefense, received
 from hawthorn.strategies import Defense
+from hawthorn.strategies.contract import POLICIES, RULES, SCORES, TRANSFORMS, options_of
 from hawthorn.strategies.errors import ServiceError
 
 LIMITS = Limits(chunk=1 << 16)
@@ -246,6 +247,27 @@ def test_misuse_ends_the_call_with_a_status_and_leaves_the_session_as_it_was(agg
 def test_a_session_that_cannot_be_is_refused(aggregation, fields, code, words):
     with refused(code, words):
         aggregation.call("Open", opening(**fields))
+
+
+COUNTS = [
+    (name, option)
+    for table in (RULES, TRANSFORMS, SCORES, POLICIES)
+    for name, part in table.items()
+    for option, default in options_of(part.function).items()
+    if isinstance(default, int)
+]
+
+
+@pytest.mark.parametrize(("name", "option"), COUNTS)
+def test_no_option_keeps_the_server_at_work_without_end(aggregation, name, option):
+    pipeline = f"{name}({option}=+(1_000_000_000))" + (" | mean" if name in TRANSFORMS else "")
+    with refused("INVALID_ARGUMENT", f"{name} takes at most 1000 {option}"):
+        aggregation.call("Open", opening(defense=pipeline))
+
+
+def test_a_defense_is_no_book(aggregation):
+    with refused("INVALID_ARGUMENT", "at most 2000 characters"):
+        aggregation.call("Open", opening(defense="nnm | " * 400 + "mean"))
 
 
 def test_a_session_is_opened_once_and_for_one_thing(aggregation):
