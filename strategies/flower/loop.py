@@ -17,8 +17,9 @@ from flwr.app import ArrayRecord, ConfigRecord, Message, MetricRecord
 from flwr.serverapp import Grid
 from flwr.serverapp.strategy import Result
 
-from ..errors import AuditError, HawthornError
+from ..errors import AuditError, HawthornError, SettingError
 from ..reputation import forgotten, released
+from .arrays import viewed
 from .layout import Model
 from .ledger import Commit, Order
 
@@ -49,6 +50,7 @@ class Run:
         ledger = self.strategy.ledger
         last = None if ledger is None else ledger.last()
         if last is not None:
+            check_same_layout(self.arrays, last.arrays)
             self.round, self.arrays = last.round, last.arrays
             self.strategy.recall(last.memory)
             self.result.arrays = last.arrays
@@ -158,6 +160,23 @@ class Run:
         held, paused = strategy.held, strategy.paused
         strategy.recall(replace(kept.memory, held=held, paused=paused, sampling=None))
         self.arrays = arrays
+
+
+def check_same_layout(initial: ArrayRecord, kept: ArrayRecord) -> None:
+    """Raise `SettingError` unless a run that goes on has a model like the one that it is started with."""
+    given, last = _layout(initial), _layout(kept)
+    for name in sorted({*given, *last}):
+        if given.get(name) != last.get(name):
+            raise SettingError(
+                f"the run cannot go on with another model: {name!r} was {last.get(name, 'not there')} in its last one, "
+                f"and is {given.get(name, 'not there')} in the one it is started with: write the task and the model "
+                "that it began with, or another name for the run"
+            )
+
+
+def _layout(arrays: ArrayRecord) -> dict[str, str]:
+    numbers = {name: viewed(array) for name, array in arrays.items()}
+    return {name: f"{array.dtype} of shape {array.shape}" for name, array in numbers.items()}
 
 
 def without_client(state: dict[str, Any] | None, client: str) -> dict[str, Any] | None:

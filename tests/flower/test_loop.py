@@ -6,7 +6,7 @@ import random
 import numpy as np
 import pytest
 from flower_rounds import CLIENTS, assert_same_model, honest, numbers, sent_model
-from flwr.app import ArrayRecord, MetricRecord
+from flwr.app import Array, ArrayRecord, MetricRecord
 from flwr.serverapp.strategy import FedAdam, FedAvg, FedAvgM
 from hawthorn.scripts.in_process import InProcessGrid
 from hawthorn.server.holdout import HoldoutGuard
@@ -108,6 +108,21 @@ def test_a_commit_has_all_that_a_round_left():
     assert last.memory.defense["rounds"] == 2
     assert set(last.memory.inner) - {KIND} == {"current_arrays", "m_t", "v_t"}
     assert last.train_metrics == result.train_metrics_clientapp[2]
+
+
+@pytest.mark.parametrize("change", ["shape", "name", "dtype"])
+def test_a_run_does_not_go_on_with_another_model(change):
+    ledger, arrays = Kept(), sent_model()
+    started(ledger, rounds=1)
+    name = next(iter(arrays))
+    array = arrays.pop(name).numpy()
+    if change == "dtype":
+        arrays[name] = Array(array.astype(np.float16))
+    else:
+        arrays["other" if change == "name" else name] = Array(array if change == "name" else array[:1])
+    with pytest.raises(SettingError, match="cannot go on with another model: .*another name for the run"):
+        strategy(ledger).start(InProcessGrid(moving, CLIENTS), arrays, num_rounds=2)
+    assert ledger.commits[-1].round == 1
 
 
 def test_an_operator_holds_a_client_and_lets_it_go():
