@@ -11,6 +11,8 @@ from .files import json_in, write_json
 from .flower import GONE, Flwr
 from .folder import Deployment, Place, Site
 
+IN_USE = "key already in use"  # what Flower says of a key that it knows, or has known
+
 
 def register(deployment: Deployment, place: Place, sites: Sequence[Site], say: Callable[[str], None]) -> None:
     """Have the SuperLink of a place know the keys of these sites, and no more those of removed ones.
@@ -71,7 +73,5 @@ def _node(deployment: Deployment, place: Place, site: Site) -> str:
         found = flwr.node_of(site.identity)
         if found:
             return found
-        raise HawthornError(
-            f"{site.name} is not registered: {error} (a key that was unregistered once can never be registered again: "
-            "the site needs a new one then)"
-        ) from error
+        once = "; a key that was unregistered can never be registered again: the site needs a new one"
+        raise HawthornError(f"{site.name} is not registered: {error}{once if IN_USE in str(error) else ''}") from error

@@ -328,7 +328,7 @@ def test_a_key_whose_registration_was_not_written_down_is_found(hawthorn, superl
     assert hawthorn("federation", "remove-client", "federation", "south").status == 0
     statuses = flower.Flwr(deployment.programs, deployment.production).nodes()
     assert statuses[before[deployment.site("south").identity]] == "unregistered"
-    with pytest.raises(HawthornError, match="a key that was unregistered once can never be registered again"):
+    with pytest.raises(HawthornError, match="a key that was unregistered can never be registered again"):
         registration.register(deployment, deployment.production, [deployment.site("south")], print)
 
 
