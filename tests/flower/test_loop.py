@@ -120,7 +120,7 @@ def test_a_run_does_not_go_on_with_another_model(change):
         arrays[name] = Array(array.astype(np.float16))
     else:
         arrays["other" if change == "name" else name] = Array(array if change == "name" else array[:1])
-    with pytest.raises(SettingError, match="cannot go on with another model: .*another name for the run"):
+    with pytest.raises(SettingError, match=r"cannot go on with another model: .*another name for the run"):
         strategy(ledger).start(InProcessGrid(moving, CLIENTS), arrays, num_rounds=2)
     assert ledger.commits[-1].round == 1
 
