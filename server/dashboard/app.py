@@ -118,13 +118,13 @@ class Dashboard:
     async def run(self, request: Request) -> Response:
         """How a run stands, and its settings."""
         now = await self._now(request)
-        return JSONResponse({**telling.run_told(now), "settings": dict(now.run.settings)})
+        return JSONResponse({**await asyncio.to_thread(telling.run_told, now), "settings": dict(now.run.settings)})
 
     async def rounds(self, request: Request) -> Response:
         """The rounds of a run as columns of points."""
         now = await self._now(request)
         last, points = _number(request, "last", 0, 10**6), _number(request, "points", 400, 2000)
-        return JSONResponse(telling.rounds_told(now, last=last or None, points=points))
+        return JSONResponse(await asyncio.to_thread(telling.rounds_told, now, last=last or None, points=points))
 
     async def round(self, request: Request) -> Response:
         """A round with every verdict."""

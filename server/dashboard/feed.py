@@ -13,7 +13,7 @@ from hawthorn.strategies import AuditError
 from ..audit import Audit
 from ..audit.records import Entry, Run
 from . import telling
-from .following import Following
+from .following import Following, Snapshot
 
 logger = logging.getLogger(__name__)
 
@@ -57,7 +57,7 @@ class Feed:
         self.fault = ""  # why the audit cannot be read
         self.runs: tuple[Run, ...] = ()
         self._following: dict[int, Following] = {}
-        self._told: dict[int, Mapping[str, Any]] = {}
+        self._told: dict[int, tuple[Snapshot, Mapping[str, Any]]] = {}  # of which moment, and what
 
     def followed(self, run: Run) -> Following:
         """A run with everything that is known of it; read now if it is followed from now on."""
@@ -116,11 +116,14 @@ class Feed:
     async def _look_at(self, run: Run) -> None:
         following = await asyncio.to_thread(self.followed, run)
         entries = await asyncio.to_thread(following.news, run)
+        now, (before, last) = following.now, self._told.get(run.id, (None, None))
+        if now is before:
+            return
+        told = await asyncio.to_thread(telling.run_told, now)  # which looks through all rounds
+        self._told[run.id] = (now, told)
         viewers = [viewer for viewer in self.viewers if viewer.run == run.id]
         news = [self._entry(following, entry) for entry in entries] if viewers else []
-        told = telling.run_told(following.now)
-        if told != self._told.get(run.id):
-            self._told[run.id] = told
+        if told != last:
             news.append(News("run", told))
         for viewer in viewers:
             for one in news:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 
 from hawthorn.strategies.reputation import QUARANTINE, Standing
 
@@ -35,6 +36,11 @@ class Snapshot:
         """The last round."""
         return self.rounds[-1] if self.rounds else None
 
+    @cached_property
+    def metrics(self) -> frozenset[str]:
+        """The names of all metrics that were ever measured."""
+        return frozenset(name for metrics in (self.initial, *(one.metrics for one in self.rounds)) for name in metrics)
+
     @property
     def open_orders(self) -> int:
         """How many orders are still to be carried out."""
@@ -42,7 +48,10 @@ class Snapshot:
 
 
 class Following:
-    """One run, followed; `now` is its newest snapshot. Calls from several threads take turns."""
+    """One run, followed; `now` is its newest snapshot, the same one as long as nothing changes.
+
+    Calls from several threads take turns.
+    """
 
     def __init__(self, audit: Audit, run: Run) -> None:
         self.audit = audit
@@ -64,7 +73,10 @@ class Following:
     def _news(self, run: Run) -> tuple[Entry, ...]:
         before = self.now
         entries = self.audit.entries(run.id, after=before.number)
-        found = replace(before, run=run, orders=self.audit.orders(run.id))
+        orders = self.audit.orders(run.id)
+        if not entries and (run, orders) == (before.run, before.orders):
+            return entries
+        found = replace(before, run=run, orders=orders)
         if entries:
             tail = tuple(replace(entry, detail={}) for entry in entries[-TAIL:])
             found = self._with_rounds(replace(found, tail=(*before.tail, *tail)[-TAIL:]), entries)

@@ -83,9 +83,8 @@ def metric_told(value: Metric) -> float | list[float | None] | None:
 
 def scalar_names(now: Snapshot) -> tuple[str, ...]:
     """The names of the model's metrics that are single numbers, those on the server's own data first."""
-    names = {name for one in (now.initial, *(one.metrics for one in now.rounds)) for name in one}
     lists = {name for one in now.rounds[-1:] for name, value in one.metrics.items() if isinstance(value, list)}
-    return tuple(sorted(names - lists, key=lambda name: ("/" in name, name)))[:MOST_METRICS]
+    return tuple(sorted(now.metrics - lists, key=lambda name: ("/" in name, name)))[:MOST_METRICS]
 
 
 def main_metric(now: Snapshot) -> str | None:

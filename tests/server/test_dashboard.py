@@ -686,6 +686,30 @@ def test_news_reach_every_viewer_and_are_asked_for_once(open_run):
     assert [news.data["open_orders"] for news in first if news.event == "run"] == [0, 1]
 
 
+def test_a_run_in_which_nothing_happens_is_not_told_anew(open_run, monkeypatch):
+    audit, run = open_run
+    told = telling.run_told
+    called = []
+
+    def counted(now):
+        with pytest.raises(RuntimeError, match="no running event loop"):  # it may take long, and holds up nobody
+            asyncio.get_running_loop()
+        called.append(now.number)
+        return told(now)
+
+    async def scene():
+        feed = Feed(audit)
+        for act in (None, None, lambda: audit.order(run.id, "pause", by="ada"), None, lambda: run(record_of(3)), None):
+            if act:
+                act()
+            await feed.look()
+
+    monkeypatch.setattr(telling, "run_told", counted)
+    asyncio.run(scene())
+    last = audit.head(run.id).number
+    assert called == [last - 1, last - 1, last]
+
+
 def test_a_page_that_was_away_is_told_what_it_missed(open_run):
     audit, run = open_run
 
