@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 import yaml
-from hawthorn.scripts.deploying import flower, registration, rehearsal, status
+from hawthorn.scripts.deploying import flower, rehearsal, status
 from hawthorn.scripts.deploying.app import audit_of, settings_of
 from hawthorn.scripts.deploying.files import json_in
 from hawthorn.scripts.deploying.flower import Layout
@@ -195,6 +195,11 @@ def test_certificates_are_renewed_handed_out_and_taken_back(hawthorn, deployment
     assert not (deployment.server / "alice.key").exists()
     assert hawthorn("federation", "revoke", "federation", "alice").status == 0
     assert alice.serial in revoked(deployment.server)
+    assert hawthorn("federation", "renew", "federation").out.startswith("renewed: operator, server, viewer;")
+    assert described(deployment.authority / "alice.crt").is_revoked(revoked(deployment.server))
+    (deployment.authority / "viewer.key").unlink()  # kept elsewhere
+    assert hawthorn("federation", "revoke", "federation", "operator").status == 0
+    assert described(deployment.person("operator") / "operator.crt").is_revoked(revoked(deployment.server))
     wrong = hawthorn("federation", "add-person", "federation", "bob", "--role", "king")
     assert wrong.status == 2
     assert "a role must be one of viewer, operator, aggregation, got 'king'" in wrong.err
@@ -324,12 +329,15 @@ def test_a_key_whose_registration_was_not_written_down_is_found(hawthorn, superl
     assert hawthorn("federation", "register", "federation").status == 0
     assert json_in(deployment.production.registered) == before
     # and a site that is removed then is taken back all the same
+    public = shutil.copy(deployment.site_folder("south") / "node.key.pub", deployment.folder)
     deployment.production.registered.unlink()
     assert hawthorn("federation", "remove-client", "federation", "south").status == 0
     statuses = flower.Flwr(deployment.programs, deployment.production).nodes()
     assert statuses[before[deployment.site("south").identity]] == "unregistered"
-    with pytest.raises(HawthornError, match="a key that was unregistered can never be registered again"):
-        registration.register(deployment, deployment.production, [deployment.site("south")], print)
+    again = hawthorn("federation", "add-client", "federation", "south", "--public-key", str(public))
+    assert again.status == 2
+    assert "south is not registered" in again.err
+    assert "a key that was unregistered can never be registered again" in again.err
 
 
 def test_a_site_may_bring_a_key_of_its_own(hawthorn, deployment, tmp_path):
