@@ -7,7 +7,8 @@ median absolute deviation). The first is known and has a normal tail; the second
 Student's, so that while little is known of a federation much is allowed. While models improve fast the deviations are
 large, and so is what is allowed: the sum of the two.
 
-A slow decline is caught by a cumulative sum of how far figures are below the best that lasted.
+A slow decline is caught by a cumulative sum of how far figures are below the best that lasted, less what the best of
+many medians gains by chance.
 
 Sources: Page, Biometrika 41, 1954 (cumulative sums); Siegmund, Sequential Analysis, 1985 (how often they are wrong);
 Rousseeuw, Croux, JASA 1993 (the median absolute deviation).
@@ -35,11 +36,13 @@ KEPT = 20  # rounds by whose median it is known what lasts
 RECENT = 5  # rounds whose median a figure is compared with
 SETTLED = 10  # rounds before there is a best that lasted
 CONSISTENT = 1.4826  # makes a median absolute deviation a standard deviation, if numbers are normal
+CONSISTENT_MEAN = 1.2533  # makes a mean absolute deviation one
 OUTER, OUTER_NORMAL = 0.9, 1.645  # a quantile of deviations, and what it is where these are normal with variance 1
 INFORMATION = 0.6  # degrees of freedom per deviation: by what was measured, see docs/guard.md
 LEARNED = 3.0  # what chance may lose, so many times, is what a model must have gained to have something to lose
 SLACK = 1.0  # standard deviations below the best that are no decline
 MOST = 3.0  # standard deviations below the best as which one round counts at most: one is no decline
+EXCESS = 0.5  # standard deviations by which the best of many medians is better than what lasts, by chance alone
 LEAST = 1e-9  # a standard deviation to divide by
 FADING = 0.01  # standard deviations by which a best that was is lowered every round
 
@@ -164,7 +167,8 @@ def _sudden(figure: Figure, series: Series, rate: float, tolerance: float) -> tu
 
 def _declined(figure: Figure, series: Series, best: Floats) -> Floats:
     """The cumulative sum `(k,)` after this figure."""
-    below = np.minimum((best - figure.goodness) / (max(figure.slow, LEAST) * _scale(series)), MOST)
+    scale = _scale(series)
+    below = np.minimum((best - EXCESS * scale - figure.goodness) / (max(figure.slow, LEAST) * scale), MOST)
     return np.maximum(np.array(series["sum"]) + below - SLACK, 0)
 
 
@@ -174,9 +178,14 @@ def _usual(series: Series) -> Floats:
 
 
 def _scale(series: Series) -> Floats:
-    """The standard deviation `(k,)` of a figure: that which chance gives it, or more where rounds show more."""
+    """The standard deviation `(k,)` of a figure: that which chance gives it, or more where rounds show more.
+
+    A sum divides by it round after round, and a median of twelve would be too small too often: a mean is steadier.
+    """
     noise: Floats = np.maximum(series["noise"], LEAST)
-    return np.maximum(noise, _deviation(series)) if series["deviations"] else noise
+    if not series["deviations"]:
+        return noise
+    return np.maximum(noise, CONSISTENT_MEAN * np.abs(np.array(series["deviations"])).mean(axis=0))
 
 
 def _deviation(series: Series) -> Floats:

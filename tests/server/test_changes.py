@@ -123,6 +123,15 @@ def test_a_quiet_series_is_thought_to_fall_as_seldom_as_stated():
     assert 0 < alarms / rounds < 0.02
 
 
+def test_series_without_a_trend_are_thought_to_decline_as_seldom_as_stated():
+    rate, rounds, parts = 0.001, 300, 200
+    before, declined = None, 0
+    for values in np.random.default_rng(0).normal(0.8, 3 * NOISE, (rounds, parts)):
+        before = followed(figure(values, slow=1.0), before)
+        declined += np.count_nonzero(np.array(before["sum"]) > decline_limit(rate))
+    assert 0.1 * rate < declined / (rounds * parts) < 1.5 * rate
+
+
 def test_smaller_rates_ask_for_longer_declines():
     assert decline_limit(1e-3) < decline_limit(1e-4) < decline_limit(1e-5)
 
