@@ -197,11 +197,11 @@ def revoke(
     """Take a person's certificate back."""
     from hawthorn.server.certificates import Authority
 
-    from .deploying.laying import hand_out
+    from .deploying.laying import hand_out_revoked
 
     deployment = _opened(folder)
     serial = Authority.opened(deployment.authority).revoke(name)
-    hand_out(deployment)
+    hand_out_revoked(deployment)
     print(f"{name}: certificate {serial:x} is refused from now on")
 
 

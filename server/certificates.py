@@ -1,12 +1,14 @@
 """A certificate authority of a federation's own, what it issues, and the keys of SuperNodes: files in one folder.
 
 `ca.crt` may go anywhere, `ca.key` stays where it is. A client's certificate names its holder (CN) and the role that the
-control services give it (OU). What was lost or stolen is revoked: its serial number goes into the file `revoked`.
+control services give it (OU). What was lost or stolen is revoked: its serial number and its key's number go into the
+file `revoked`, so that no certificate of that key holds any more, of whatever date.
 """
 
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import ipaddress
 import os
 import re
@@ -48,12 +50,16 @@ class Pair:
 
 @dataclass(frozen=True)
 class Described:
-    """What a certificate says: its holder, its role (empty for a server's), its hosts, and when it holds, in UTC."""
+    """What a certificate says: its holder, its role (empty for a server's), its hosts, and when it holds, in UTC.
+
+    `key` is the number of its key: the SHA-256 of the public one.
+    """
 
     name: str
     role: str
     hosts: tuple[str, ...]
     serial: int
+    key: int
     starts: datetime
     expires: datetime
 
@@ -61,6 +67,10 @@ class Described:
     def days_left(self) -> float:
         """Days until it expires, negative afterwards."""
         return (self.expires - datetime.now(UTC)) / timedelta(days=1)
+
+    def is_revoked(self, numbers: frozenset[int]) -> bool:
+        """Whether it or its key is among the numbers that an authority has revoked."""
+        return self.serial in numbers or self.key in numbers
 
 
 @dataclass(frozen=True, eq=False)
@@ -117,9 +127,13 @@ class Authority:
         return self._issued(name, _subject(name, role), ExtendedKeyUsageOID.CLIENT_AUTH, None, days)
 
     def renewed(self, name: str, *, days: float | None = None) -> Pair:
-        """The pair of that name with a certificate that holds from now on, for the same key, holder, role and hosts."""
+        """The pair of that name with a certificate that holds from now on, for the same key, holder, role and hosts.
+
+        Raises `SettingError` for one that was revoked.
+        """
         pair = Pair.named(self.folder, name)
         old, key = _certificate(pair.certificate), _private_key(pair.key)
+        self._check_key(pair, described_certificate(old))
         if name == "ca":
             _write_certificate(pair.certificate, _authority_certificate(old.subject, key, days or CA_DAYS))
             return pair
@@ -132,13 +146,13 @@ class Authority:
         return pair
 
     def revoke(self, name: str) -> int:
-        """The serial number of that certificate, which the control services refuse from now on."""
-        serial = _certificate(Pair.named(self.folder, name).certificate).serial_number
+        """The serial number of that certificate; it is refused from now on, and so are all others of its key."""
+        told = described(Pair.named(self.folder, name).certificate)
         with open(self.folder / REVOKED, "a", encoding="ascii", opener=_private) as file:
-            file.write(f"{serial:x} {name}\n")
+            file.write(f"{told.serial:x} {name}\n{told.key:x} {name}\n")
             file.flush()
             os.fsync(file.fileno())
-        return serial
+        return told.serial
 
     def _issued(
         self,
@@ -150,8 +164,14 @@ class Authority:
     ) -> Pair:
         pair = Pair.named(self.folder, name)
         key = _key_for(pair)
-        _write_certificate(pair.certificate, self._signed(subject, key, purpose, hosts, days))
+        certificate = self._signed(subject, key, purpose, hosts, days)
+        self._check_key(pair, described_certificate(certificate))
+        _write_certificate(pair.certificate, certificate)
         return pair
+
+    def _check_key(self, pair: Pair, told: Described) -> None:
+        if told.is_revoked(revoked(self.folder)):
+            raise SettingError(f"{pair.key} was revoked: move it and {pair.certificate.name} away, and issue another")
 
     def _signed(
         self,
@@ -196,6 +216,7 @@ def described_certificate(certificate: x509.Certificate) -> Described:
         role=_attribute(certificate.subject, NameOID.ORGANIZATIONAL_UNIT_NAME),
         hosts=hosts,
         serial=certificate.serial_number,
+        key=int.from_bytes(hashlib.sha256(_bits(certificate.public_key())).digest()),
         starts=certificate.not_valid_before_utc,
         expires=certificate.not_valid_after_utc,
     )
@@ -211,7 +232,7 @@ def remark(path: Path | str) -> str:
 
 
 def revoked(folder: Path | str) -> frozenset[int]:
-    """The serial numbers that an authority has revoked."""
+    """The numbers that an authority has revoked, of certificates and of keys."""
     try:
         lines = Path(folder, REVOKED).read_text(encoding="ascii").splitlines()
         return frozenset(int(line.split()[0], 16) for line in lines if line.strip())

@@ -81,24 +81,37 @@ def _written(deployment: Deployment, sites: Sequence[str], config: Mapping[str, 
 
 def hand_out(deployment: Deployment) -> None:
     """Copy what the authority has issued to whose it is: the server's to the server, each person's to the person."""
-    from hawthorn.server.certificates import REVOKED
-
     folder = deployment.authority
-    names = [path.stem for path in sorted(folder.glob("*.crt")) if path.stem != "ca"]
-    for name in names:
+    hand_out_revoked(deployment)
+    for name in _holders(deployment):
         to = deployment.server if name == SERVER else deployment.person(name)
         for copy in ("ca.crt", f"{name}.crt", f"{name}.key"):
             written(to / copy, content(folder / copy), PRIVATE)
-    if (folder / REVOKED).exists():
-        written(deployment.server / REVOKED, content(folder / REVOKED), PRIVATE)
+
+
+def hand_out_revoked(deployment: Deployment) -> None:
+    """Tell the server what the authority has revoked."""
+    from hawthorn.server.certificates import REVOKED
+
+    if (deployment.authority / REVOKED).exists():
+        written(deployment.server / REVOKED, content(deployment.authority / REVOKED), PRIVATE)
+
+
+def _holders(deployment: Deployment) -> list[str]:
+    """The names of all certificates that the authority has issued and not revoked."""
+    from hawthorn.server.certificates import described, revoked
+
+    taken_back = revoked(deployment.authority)
+    issued = [path for path in sorted(deployment.authority.glob("*.crt")) if path.stem != "ca"]
+    return [path.stem for path in issued if not described(path).is_revoked(taken_back)]
 
 
 def renewed(deployment: Deployment) -> list[str]:
-    """The names whose certificates hold for another term from now on, for the same keys."""
+    """The names whose certificates hold for another term from now on, for the same keys; revoked ones are none."""
     from hawthorn.server.certificates import Authority
 
     authority = Authority.opened(deployment.authority)
-    names = [path.stem for path in sorted(deployment.authority.glob("*.crt")) if path.stem != "ca"]
+    names = _holders(deployment)
     for name in names:
         authority.renewed(name)
     hand_out(deployment)

@@ -57,7 +57,7 @@ class Access:
         told = _told(encoded[0])
         if told.expires <= datetime.now(UTC):  # the handshake was before that
             raise Refusal(StatusCode.UNAUTHENTICATED, f"the certificate of {told.name!r} has expired")
-        if told.serial in self._revoked_now():
+        if told.is_revoked(self._revoked_now()):
             raise Refusal(StatusCode.UNAUTHENTICATED, f"the certificate of {told.name!r} was revoked")
         permitted = self._roles.get(method, ANYBODY)
         if told.role not in permitted:

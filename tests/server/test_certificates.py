@@ -137,8 +137,22 @@ def test_nothing_outlives_its_authority_and_a_renewed_one_vouches_for_what_was_i
 
 def test_revoked_serials_are_kept(authority):
     serials = [authority.revoke(authority.client(name, "viewer").key.stem) for name in ("a", "b")]
-    assert revoked(authority.folder) == set(serials)
+    keys = [described(authority.folder / f"{name}.crt").key for name in ("a", "b")]
+    assert revoked(authority.folder) == {*serials, *keys}
     assert revoked(authority.folder / "nowhere") == frozenset()
+
+
+def test_what_was_revoked_is_not_renewed_nor_is_another_issued_for_its_key(authority):
+    pair = authority.client("a", "viewer")
+    authority.revoke("a")
+    with pytest.raises(SettingError, match=r"a\.key was revoked: move it and a\.crt away"):
+        authority.renewed("a")
+    pair.certificate.unlink()
+    with pytest.raises(SettingError, match=r"a\.key was revoked"):
+        authority.client("a", "viewer")
+    pair.key.unlink()
+    authority.client("a", "viewer")
+    assert not described(pair.certificate).is_revoked(revoked(authority.folder))
 
 
 def test_a_node_key_is_what_ssh_keygen_makes(tmp_path):

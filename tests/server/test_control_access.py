@@ -154,8 +154,20 @@ def test_a_revoked_certificate_ends_with_its_next_call_of_any_service(found, aut
             opened.call("Runs", pb.RunsRequest())
         with refused("UNAUTHENTICATED", "revoked"):
             health_pb2_grpc.HealthStub(opened.channel).Check(health_pb2.HealthCheckRequest(), timeout=20)
-    authority.renewed("stolen")  # another serial number
+    for end in ("crt", "key"):
+        (authority.folder / f"stolen.{end}").unlink()
+    authority.client("stolen", "operator")  # another key
     assert called(found, authority, "stolen", "/hawthorn.v1.Operator/Runs") == "OK"
+
+
+def test_a_certificate_that_was_renewed_before_it_was_revoked_is_refused_in_every_form(found, authority):
+    pair = authority.client("renewed", "operator")
+    old = pair.certificate.read_bytes()
+    authority.renewed("renewed")
+    authority.revoke("renewed")
+    assert called(found, authority, "renewed", "/hawthorn.v1.Operator/Runs") == "UNAUTHENTICATED"
+    pair.certificate.write_bytes(old)
+    assert called(found, authority, "renewed", "/hawthorn.v1.Operator/Runs") == "UNAUTHENTICATED"
 
 
 def test_a_renewed_server_certificate_is_taken_up_without_a_restart(tmp_path):
