@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import zlib
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -66,6 +67,8 @@ class Intake:
             return self._refuse(name, "a second update; the first one counts")
         if len(self.clients) == self.plan.clients:
             raise Refusal(StatusCode.RESOURCE_EXHAUSTED, f"the session was opened for {self.plan.clients} clients")
+        if self._is_one_too_many(name):
+            return self._refuse(name, f"the session knows {self.plan.names} clients, and takes no other names")
         if self.plan.weighted and not (math.isfinite(update.weight) and update.weight > 0):
             return self._refuse(name, f"the weight must be a finite positive number, got {update.weight:g}")
         self._coming = Coming(name, self.session.updates.next, update.weight)
@@ -94,6 +97,12 @@ class Intake:
         if coming is not None:
             told = f"expected {self.plan.update_bytes} bytes, got {coming.there}"
             self._refuse(coming.of, told, own=coming.own)
+
+    def _is_one_too_many(self, name: str) -> bool:
+        known: Mapping[str, Any] = (self.session.kept.state or {}).get("clients", {})
+        if self.plan.names is None or name in known:
+            return False
+        return len(known) + sum(client not in known for client in self.clients) >= self.plan.names
 
     def _begin_own(self, update: Update) -> None:
         name = SERVERS_OWN.get(update.kind, "")

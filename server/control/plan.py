@@ -17,6 +17,7 @@ from .limits import Limits
 from .refusal import Refusal
 
 LONGEST_DEFENSE = 2000  # characters
+NAMES_EACH, NAMES = 4, 100  # names that a session knows: so many for each client of a round, and these beside them
 MOST_STEPS = 1000  # of any option that counts, such as iterations: a session's parts are tried when it is opened
 DTYPES = {FLOAT32: "float32", FLOAT64: "float64", FLOAT16: "float16"}
 
@@ -68,13 +69,21 @@ class Plan:
         return self.dimension * np.dtype(self.dtype).itemsize
 
     @property
+    def names(self) -> int | None:
+        """How many clients a session knows at most; None where it remembers no updates of theirs."""
+        if self.defense.momentum or self.defense.asked & {"past", "sums"}:
+            return NAMES_EACH * self.clients + NAMES
+        return None
+
+    @property
     def room(self) -> int:
         """The bytes that a session takes: its rows and their distances, rows of the server's own, the last answer."""
         asked = self.defense.asked
         rows = self.clients + 1 + len(asked & {"trusted", "model", "center"})
-        if self.defense.momentum or asked & {"past", "sums"}:
-            rows += 2 * self.clients  # what is remembered of each client, before and after a round
-        return rows * self.update_bytes + 16 * self.clients**2
+        kinds = bool(self.defense.momentum) + len(asked & {"past", "sums"})
+        # what is remembered of each client, and what a round puts in its place; no shorter than float32
+        remembered = kinds * ((self.names or 0) + self.clients) * max(self.update_bytes, 4 * self.dimension)
+        return rows * self.update_bytes + remembered + 16 * self.clients**2
 
     def __str__(self) -> str:
         return (

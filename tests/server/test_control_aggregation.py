@@ -265,6 +265,22 @@ def test_no_option_keeps_the_server_at_work_without_end(aggregation, name, optio
         aggregation.call("Open", opening(defense=pipeline))
 
 
+def test_names_end_where_something_is_remembered_of_each(found, aggregation):
+    aggregation.call("Open", opening(defense="mean; momentum=0.9", clients=2))
+    plan = found.sessions.of("flare", "s").plan
+    assert plan.names == 108
+    for number in range(1, 55):
+        fresh = [f"{number}-{place}" for place in range(2)]
+        rows = [part for name in fresh for part in (update(name), chunk(rows_of()[0].tobytes()))]
+        assert not held(aggregation, rows, number).refused
+    assert len(found.sessions.of("flare", "s").kept.state["momentum"]) == plan.names
+    rows = [part for name in ("new", "1-0") for part in (update(name), chunk(rows_of()[0].tobytes()))]
+    assert held(aggregation, rows, 55).refused == {"new": "the session knows 108 clients, and takes no other names"}
+    assert plan.room >= (2 * 2 + 1 + plan.names) * 50 * 4
+    aggregation.call("Open", opening(session="t"))
+    assert found.sessions.of("flare", "t").plan.names is None
+
+
 def test_a_defense_is_no_book(aggregation):
     with refused("INVALID_ARGUMENT", "at most 2000 characters"):
         aggregation.call("Open", opening(defense="nnm | " * 400 + "mean"))
