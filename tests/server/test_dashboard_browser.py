@@ -32,7 +32,7 @@ pytestmark = [
 CONTRASTS = Path(__file__).with_name("contrasts.js").read_text().rstrip().removesuffix(";")
 
 # Whatever may be focused or chosen, and the name by which a screen reader calls it.
-EXPECTED = "status of 403|ERR_(CONNECTION|EMPTY|INCOMPLETE)"  # what tests bring about by themselves
+EXPECTED = "status of 403|ERR_(CONNECTION|EMPTY|INCOMPLETE|SOCKET)"  # what tests bring about by themselves
 
 NAMELESS = """() => [...document.querySelectorAll("button, select, input, [tabindex='0'], canvas")]
   .filter((one) => one.checkVisibility())
