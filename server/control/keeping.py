@@ -90,9 +90,17 @@ class Shelf:
             raise AuditError(f"cannot write {folder / INDEX}: {error.strerror}") from error
         thin(folder, {digest})
 
-    def forget(self, owner: str, name: str) -> None:
-        """Keep nothing more of a session."""
-        shutil.rmtree(self._folder(owner, name), ignore_errors=True)
+    def forget(self, owner: str, name: str) -> int | None:
+        """The rounds of a session of which nothing more is kept; None where nothing was, 0 where it cannot be read."""
+        folder = self._folder(owner, name)
+        if not folder.exists():
+            return None
+        try:
+            rounds = int(json.loads((folder / INDEX).read_text(encoding="utf-8"))["rounds"])
+        except (OSError, ValueError, LookupError, TypeError):
+            rounds = 0
+        shutil.rmtree(folder, ignore_errors=True)
+        return rounds
 
     def _folder(self, owner: str, name: str) -> Path:
         return self.folder / hashlib.sha256(f"{owner}\0{name}".encode()).hexdigest()[:40]

@@ -95,8 +95,14 @@ class Sessions:
             return session
 
     def forget(self, owner: str, name: str) -> int:
-        """The rounds that a session held, which is forgotten; raises `Refusal` while a round of it is being held."""
-        session = self.of(owner, name)
+        """The rounds that a session held, which is forgotten, open or only kept; raises `Refusal` while one is held."""
+        with self._lock:
+            session = self._open.get((owner, name))
+            if session is None:
+                rounds = None if self.shelf is None else self.shelf.forget(owner, name)
+                if rounds is None:
+                    raise Refusal(StatusCode.NOT_FOUND, f"no session named {name!r} is open or kept")
+                return rounds
         with session.held(), self._lock:
             session.over = True
             self._open.pop((owner, name), None)

@@ -297,6 +297,23 @@ def test_a_session_is_opened_once_and_for_one_thing(aggregation):
         aggregation.call("Forget", pb.ForgetRequest(session="t"))
 
 
+def test_a_session_that_is_only_kept_is_forgotten_by_its_owner_alone(folder, tmp_path):
+    with served(folder, state=tmp_path) as found, service(found, folder, "flare", "Aggregation") as one:
+        one.call("Open", opening())
+        held(one, whole(rows_of()))
+    with (
+        served(folder, state=tmp_path) as found,
+        service(found, folder, "flare", "Aggregation") as one,
+        service(found, folder, "openfl", "Aggregation") as two,
+    ):
+        with refused("FAILED_PRECONDITION", "forget it first"):
+            one.call("Open", opening(defense="krum"))
+        with refused("NOT_FOUND", "open or kept"):
+            two.call("Forget", pb.ForgetRequest(session="s"))
+        assert one.call("Forget", pb.ForgetRequest(session="s")).rounds == 1
+        assert one.call("Open", opening(defense="krum")).rounds == 0
+
+
 def test_sessions_of_two_certificates_have_nothing_in_common(found, folder, aggregation):
     aggregation.call("Open", opening())
     with service(found, folder, "openfl", "Aggregation") as other:
