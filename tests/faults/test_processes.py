@@ -78,6 +78,7 @@ def killed(tmp_path):
     found = Killed(tmp_path / "federation")
     yield found
     stop(found.deployment)
+    found.rehearsal.processes.stop()  # nothing is alive any more, but what this process started is to be waited for
 
 
 def test_a_run_survives_kill_9_of_each_process(killed):
