@@ -19,6 +19,7 @@ from .refusal import Refusal
 from .telling import client_told, news_told, order_told, round_told, run_told, verdict_told
 
 MOST_ORDERS = 1000
+LARGEST = 2**53  # of a number in a request: no database, nor JavaScript, is asked to hold more
 MOST_COUNTED = 16  # runs whose clients are counted on
 
 Record = TypeVar("Record")
@@ -34,7 +35,7 @@ class Operator:
 
     def methods(self) -> dict[str, Callable[[Any, Call], Any]]:
         """The methods by their names in the service."""
-        return {
+        methods: dict[str, Callable[[Any, Call], Any]] = {
             "Status": self.status,
             "Runs": self.runs,
             "Rounds": self.rounds,
@@ -49,6 +50,7 @@ class Operator:
             "RollBack": self.roll_back,
             "Stop": lambda request, call: self._ordered(request.run, "stop", call),
         }
+        return {name: _with_possible_numbers(method) for name, method in methods.items()}
 
     def status(self, request: pb.StatusRequest, _call: Call) -> pb.StatusReply:
         """How a run stands."""
@@ -179,6 +181,18 @@ class Operator:
             while len(self._counted) > MOST_COUNTED:
                 del self._counted[next(iter(self._counted))]
         return census.clients()
+
+
+def _with_possible_numbers(method: Callable[[Any, Call], Any]) -> Callable[[Any, Call], Any]:
+    """The same method, which refuses requests with numbers that nothing can have."""
+
+    def checked(request: Any, call: Call) -> Any:
+        for field, value in request.ListFields():
+            if isinstance(value, int) and abs(value) > LARGEST:
+                raise Refusal(StatusCode.INVALID_ARGUMENT, f"{field.name} must be at most 2**53, got {value}")
+        return method(request, call)
+
+    return checked
 
 
 def _page(found: Sequence[Record], size: int) -> tuple[Sequence[Record], bool]:

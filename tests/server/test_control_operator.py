@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 from controlled import pki, refused, served, service
+from google.protobuf.message_factory import GetMessageClass
 from hawthorn.server.audit import Audit
 from hawthorn.server.control import hawthorn_pb2 as pb
 from hawthorn.server.control.limits import Limits
@@ -213,3 +214,20 @@ def test_a_watch_ends_at_its_deadline_and_goes_on_from_where_it_was(folder, tmp_
             assert told == [0]
             with refused("DEADLINE_EXCEEDED"):
                 list(viewer.call("Watch", pb.WatchRequest(after=0), seconds=None))
+
+
+NUMBERS = [
+    (method.name, field.name)
+    for method in pb.DESCRIPTOR.services_by_name["Operator"].methods
+    for field in method.input_type.fields
+    if field.cpp_type in (field.CPPTYPE_UINT64, field.CPPTYPE_INT64)
+]
+
+
+@pytest.mark.parametrize(("method", "field"), NUMBERS)
+def test_a_number_that_nothing_can_have_is_refused(finished, method, field):
+    _, _, operator = finished
+    request = operator.descriptor.methods_by_name[method].input_type
+    with refused("INVALID_ARGUMENT", f"{field} must be at most 2**53"):
+        told = operator.call(method, GetMessageClass(request)(**{field: 2**63 - 1}))
+        list(told if method == "Watch" else [])
