@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
 import json
+import logging
 import os
 import shutil
 from dataclasses import dataclass
@@ -12,7 +14,7 @@ from typing import Any
 
 import numpy as np
 from grpc import StatusCode
-from hawthorn.strategies import AuditError
+from hawthorn.strategies import AuditError, SettingError
 from hawthorn.strategies.flower import Memory
 from numpy.typing import NDArray
 
@@ -21,6 +23,8 @@ from ..files import made_folder, thin
 from .hawthorn_pb2 import Judgement
 from .plan import Plan
 from .refusal import Refusal
+
+logger = logging.getLogger(__name__)
 
 INDEX = "session.json"
 MOST = 1000  # sessions on the disk
@@ -44,10 +48,28 @@ class Kept:
 
 
 class Shelf:
-    """A folder of sessions; each has one of its own, whose index is replaced when all that it names is there."""
+    """A folder of sessions; each has one of its own, whose index is replaced when all that it names is there.
+
+    Use as a context manager: meanwhile no other server has the folder, which would undo the rounds of this one. Raises
+    `SettingError` where another one has it.
+    """
 
     def __init__(self, folder: Path | str) -> None:
         self.folder = made_folder(Path(folder))
+
+    def __enter__(self) -> Shelf:
+        self._locked = os.open(self.folder, os.O_RDONLY)
+        try:
+            fcntl.flock(self._locked, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            os.close(self._locked)
+            raise SettingError(f"another server keeps its sessions in {self.folder}: write another folder") from error
+        except OSError as error:
+            logger.warning("cannot lock %s (%s): let no other server use it", self.folder, error.strerror)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        os.close(self._locked)
 
     def load(self, owner: str, name: str, plan: Plan) -> Kept:
         """What was kept of a session, nothing for a new one; raises `Refusal` where that was for another plan."""

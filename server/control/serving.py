@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Generator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -62,13 +62,14 @@ def serving(
     for path in (pair.certificate, authority):
         if told := remark(path):
             logger.warning(told)
-    sessions = Sessions(limits, None if state is None else Shelf(state))
+    shelf = None if state is None else Shelf(state)
+    sessions = Sessions(limits, shelf)
     methods: dict[str, dict[str, Any]] = {"Aggregation": Aggregation(sessions, limits).methods()}
     if audit is not None:
         methods["Operator"] = Operator(audit, limits).methods()
     gate = Gate(Access(certificates), limits, _requests(methods), sessions.sweep)
     most = limits.calls + limits.watches + limits.rounds
-    with gate, ThreadPoolExecutor(most, thread_name_prefix="hawthorn-call") as pool:
+    with shelf or nullcontext(), gate, ThreadPoolExecutor(most, thread_name_prefix="hawthorn-call") as pool:
         server = grpc.server(pool, interceptors=[gate], options=limits.options(), maximum_concurrent_rpcs=most)
         health = _add_services(server, methods)
         port = _bound(server, listen, _credentials(pair, authority))

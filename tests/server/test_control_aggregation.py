@@ -15,7 +15,7 @@ from hawthorn.server.control import hawthorn_pb2 as pb
 from hawthorn.server.control.limits import Limits
 from hawthorn.server.control.refusal import Refusal
 from hawthorn.server.control.remote import RemoteDefense, received
-from hawthorn.strategies import Defense
+from hawthorn.strategies import Defense, SettingError
 from hawthorn.strategies.contract import POLICIES, RULES, SCORES, TRANSFORMS, options_of
 from hawthorn.strategies.errors import ServiceError
 
@@ -295,6 +295,16 @@ def test_a_session_is_opened_once_and_for_one_thing(aggregation):
     aggregation.call("Open", opening(defense="krum"))
     with refused("NOT_FOUND"):
         aggregation.call("Forget", pb.ForgetRequest(session="t"))
+
+
+def test_a_folder_of_sessions_is_one_servers(folder, tmp_path):
+    for _ in range(2):  # again when the first one has ended
+        with (
+            served(folder, state=tmp_path),
+            pytest.raises(SettingError, match="another server keeps its sessions in"),
+            served(folder, state=tmp_path),
+        ):
+            pass
 
 
 def test_a_session_that_is_only_kept_is_forgotten_by_its_owner_alone(folder, tmp_path):
