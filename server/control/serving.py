@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Generator
+import time
+from collections.abc import Callable, Generator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
@@ -30,6 +31,7 @@ from .sessions import Sessions
 
 logger = logging.getLogger(__name__)
 
+LOOKED = 86400.0  # seconds between two looks at when the certificates end
 GRACE = 5.0  # seconds that calls have to end when the server stops
 
 
@@ -59,15 +61,13 @@ def serving(
     """
     limits = limits or Limits()
     pair, authority = Pair.named(certificates, name), Path(certificates, "ca.crt")
-    for path in (pair.certificate, authority):
-        if told := remark(path):
-            logger.warning(told)
+    _warn(pair, authority)
     shelf = None if state is None else Shelf(state)
     sessions = Sessions(limits, shelf)
     methods: dict[str, dict[str, Any]] = {"Aggregation": Aggregation(sessions, limits).methods()}
     if audit is not None:
         methods["Operator"] = Operator(audit, limits).methods()
-    gate = Gate(Access(certificates), limits, _requests(methods), sessions.sweep)
+    gate = Gate(Access(certificates), limits, _requests(methods), _sweeping(sessions, pair, authority))
     most = limits.calls + limits.watches + limits.rounds
     with shelf or nullcontext(), gate, ThreadPoolExecutor(most, thread_name_prefix="hawthorn-call") as pool:
         server = grpc.server(pool, interceptors=[gate], options=limits.options(), maximum_concurrent_rpcs=most)
@@ -79,6 +79,26 @@ def serving(
         finally:
             health.enter_graceful_shutdown()
             server.stop(GRACE).wait()
+
+
+def _warn(pair: Pair, authority: Path) -> None:
+    for path in (pair.certificate, authority):
+        if told := remark(path):
+            logger.warning(told)
+
+
+def _sweeping(sessions: Sessions, pair: Pair, authority: Path) -> Callable[[], None]:
+    """What is done now and then: idle sessions end, and once a day certificates are looked at again."""
+    looked = time.monotonic()
+
+    def sweep() -> None:
+        nonlocal looked
+        sessions.sweep()
+        if time.monotonic() - looked >= LOOKED:
+            looked = time.monotonic()
+            _warn(pair, authority)
+
+    return sweep
 
 
 def _requests(methods: dict[str, dict[str, Any]]) -> dict[str, Any]:

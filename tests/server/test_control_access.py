@@ -182,6 +182,17 @@ def test_a_renewed_server_certificate_is_taken_up_without_a_restart(tmp_path):
         assert called(found, authority, "flare", "/hawthorn.v1.Aggregation/Open") == "INVALID_ARGUMENT"
 
 
+def test_a_server_warns_of_its_certificates_end_also_while_it_runs(tmp_path, monkeypatch):
+    authority = pki(tmp_path / "pki")
+    (authority.folder / "server.crt").unlink()
+    authority.server("server", ["127.0.0.1"], days=5)
+    warned = threading.Semaphore(0)
+    monkeypatch.setattr("hawthorn.server.control.serving.LOOKED", 0.0)
+    monkeypatch.setattr("hawthorn.server.control.serving.logger.warning", lambda _words: warned.release())
+    with served(authority.folder):
+        assert all(warned.acquire(timeout=30) for _ in range(3))  # the first is that of the start
+
+
 GARBAGE = [b"\xff", b"\x0a\xff\xff\xff\xff\x0f", b"\x08" * 40, b"\x0b" * 2000, b"\x0a\x02\xc3\x28"]
 
 
