@@ -198,9 +198,7 @@ def _since(memory: State, name: str, since: int, round: int) -> State:
         for part in ("accepted", "candidate")
         if memory[part] is not None
     }
-    seconds: list[float] = (
-        [] if name == "holdout" else memory["seconds"]
-    )  # how long evaluations take is the holdout's, too
+    seconds: list[float] = [] if name == "holdout" else memory["seconds"]
     return {**memory, **kept, "seconds": seconds, "rollbacks": 0, "since": {**memory["since"], name: since}}
 
 
