@@ -156,6 +156,7 @@ def test_a_watch_tells_what_comes_until_the_run_ends(server, certificates, runni
     assert "round 3: 5 accepted, 1 rejected, 0 refused" in lines
     assert "  ward-7 rejected: " in lines
     assert lines.splitlines()[-1] == "end, after round 3"
-    assert [one["kind"] for one in news] == ["start", "round", "metrics", "round", "metrics", "round", "end"]
+    kinds = [one["kind"] for one in news if one["kind"] != "orders"]  # which end with the run, where some are open
+    assert kinds == ["start", "round", "metrics", "round", "metrics", "round", "end"]
     assert news[1]["held"]["rejected"] == 1
     assert time.strptime(news[1]["at"][:19], "%Y-%m-%dT%H:%M:%S")
