@@ -25,7 +25,7 @@ test: setup
 	$(BIN)/pytest -n 2
 
 slow: setup
-	$(BIN)/pytest -m slow
+	$(BIN)/pytest -m slow -n 2 --dist loadfile
 
 fuzz: setup
 	for target in replies services manifests; do \
