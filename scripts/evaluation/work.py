@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import multiprocessing
+import os
+import socket
 import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
@@ -142,6 +144,16 @@ def _alone() -> None:
     numba.set_num_threads(1)
 
 
+def _reach(address: str) -> None:
+    """Raises ConnectionError if nobody listens at host:port or ray://host:port: Ray itself would try for minutes."""
+    host, _, port = address.removeprefix("ray://").rpartition(":")
+    if host and port.isdecimal():
+        try:
+            socket.create_connection((host.strip("[]"), int(port)), timeout=10).close()
+        except (OSError, OverflowError) as error:
+            raise ConnectionError(str(error)) from error
+
+
 def _on_ray(cells: Sequence[Cell], address: str) -> Iterator[Done]:
     try:
         import ray
@@ -151,7 +163,10 @@ def _on_ray(cells: Sequence[Cell], address: str) -> Iterator[Done]:
     own = not library.is_initialized()
     if own:
         try:
-            library.init(address=None if address == "local" else address, include_dashboard=False, log_to_driver=False)
+            if address != "local":
+                address = os.environ.get("RAY_ADDRESS") or address  # goes before any other with Ray
+                _reach(address)
+            library.init(address=address, include_dashboard=False, log_to_driver=False)
         except ConnectionError as error:
             raise SettingError(f"no Ray cluster at {address!r}: start one, or write --ray local") from error
     try:

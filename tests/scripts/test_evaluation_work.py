@@ -3,6 +3,7 @@
 import json
 import os
 import signal
+import socket
 import sqlite3
 import subprocess
 import sys
@@ -161,9 +162,15 @@ def test_a_worker_that_dies_is_replaced_and_its_cells_are_run_again(tmp_path: Pa
 
 
 @pytest.mark.slow
-def test_a_ray_cluster_that_is_not_there_is_told(tmp_path: Path):
+@pytest.mark.parametrize(("address", "variable"), [("{}", ""), ("ray://{}", ""), ("auto", "{}")])
+def test_a_ray_cluster_that_is_not_there_is_told(
+    tmp_path: Path, address: str, variable: str, monkeypatch: pytest.MonkeyPatch
+):
     pytest.importorskip("ray")
-    ended = evaluation(tmp_path / "ray.db", "--ray", "auto")
+    with socket.create_server(("127.0.0.1", 0)) as taken:  # then closed: nobody listens there
+        there = "{}:{}".format(*taken.getsockname())
+    monkeypatch.setenv("RAY_ADDRESS", variable.format(there))
+    ended = evaluation(tmp_path / "ray.db", "--ray", address.format(there))
     _, err = ended.communicate()
     assert ended.returncode == 2
     assert "write --ray local" in err
