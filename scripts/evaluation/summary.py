@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from statistics import fmean, stdev
 from typing import Any
 
-from scipy import stats
+from scipy import special
 
 from .catalog import NONE
 from .cell import Cell, Result, scenario, wish
@@ -41,7 +41,7 @@ class Estimate:
             return None
         half = None
         if len(known) > 1:
-            quantile = float(stats.t.ppf((1 + CONFIDENCE) / 2, len(known) - 1))
+            quantile = float(special.stdtrit(len(known) - 1, (1 + CONFIDENCE) / 2))
             half = round(quantile * stdev(known) / len(known) ** 0.5, 6)
         return cls(round(fmean(known), 6), half, len(known))
 

@@ -118,7 +118,11 @@ def dropping() -> nn.Module:
 
 
 @pytest.mark.parametrize("method", METHODS)
-@pytest.mark.parametrize("loss", [cross_entropy, hinge, clever], ids=lambda loss: loss.__name__)
+@pytest.mark.parametrize(
+    "loss",
+    [cross_entropy, pytest.param(hinge, marks=pytest.mark.slow), pytest.param(clever, marks=pytest.mark.slow)],
+    ids=lambda loss: loss.__name__,
+)
 @pytest.mark.parametrize(
     ("network", "shape"),
     [
@@ -176,6 +180,7 @@ def test_rows_are_what_the_client_app_sends(ask, method: str, task: str) -> None
     np.testing.assert_allclose(own_losses, losses, rtol=1e-5)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("method", WAYS)
 def test_the_number_of_threads_changes_no_bit(method: str) -> None:
     task = of(Pooled)
@@ -330,6 +335,7 @@ def test_rows_from_a_gpu(method: str) -> None:
     assert method != "auto" or fleet.method == "stacked"
 
 
+@pytest.mark.slow
 def test_a_fleet_learns_mnist(real_data) -> None:
     from hawthorn.client.tasks.npz import npz
 

@@ -86,7 +86,7 @@ def test_the_reference_is_nobodys_and_has_no_labels(task: Task) -> None:
 
 
 @pytest.mark.parametrize("rule", ["mean", "geometric_median", "median", "trimmed_mean"])
-@pytest.mark.parametrize("spec", ["iid", "dirichlet(0.5)"])
+@pytest.mark.parametrize("spec", ["dirichlet(0.5)", pytest.param("iid", marks=pytest.mark.slow)])
 def test_an_honest_federation_beats_the_majority_by_far(rule: str, spec: str, task: Task) -> None:
     metrics, _ = federation(task, Defense(rule, f=HOSTILE, scores=(), policy="none"), spec=spec)
     majority = float(np.bincount(task.test.y).max() / len(task.test))
@@ -113,6 +113,7 @@ def test_the_default_defense_loses_less_than_the_plain_mean(task: Task) -> None:
     assert defended.loss < undefended.loss - 0.05
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["heart_disease(network='forest', pooled=True)", "creditcard_fraud(network='forest')"])
 def test_real_forests_are_defended(name: str, real_data: Callable[[str], Path]) -> None:
     task = find_task(name, real_data(f"{name.partition('(')[0]}.npz"))
@@ -191,6 +192,7 @@ RECIPES = [
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("recipe", RECIPES)
 def test_on_the_reference_every_round_says_what_the_defense_answered(recipe: str, task: Task) -> None:
     assert task.reference is not None

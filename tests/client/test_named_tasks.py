@@ -209,6 +209,7 @@ REAL = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("text", REAL)
 def test_the_real_data_is_learned(text: str, real_data: Callable[[str], Path]) -> None:
     figure, least, training = REAL[text]

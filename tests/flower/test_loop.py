@@ -74,7 +74,7 @@ def started(ledger, rounds=ROUNDS, inner=FedAdam, **more):
     return strategy(ledger, inner, **more).start(InProcessGrid(moving, CLIENTS), sent_model(), num_rounds=rounds)
 
 
-@pytest.mark.parametrize("inner", [FedAvg, FedAdam, FedAvgM])
+@pytest.mark.parametrize("inner", [FedAdam, *(pytest.param(one, marks=pytest.mark.slow) for one in (FedAvg, FedAvgM))])
 @pytest.mark.parametrize("when", ["before", "after"])
 @pytest.mark.parametrize("commit", range(ROUNDS + 1))
 def test_a_run_that_crashed_ends_as_one_that_did_not(inner, when, commit):

@@ -68,13 +68,16 @@ def garbage(reply):
     return with_array(reply, lambda array: np.random.default_rng(1).normal(0, 1000, array.shape).astype(array.dtype))
 
 
+@pytest.mark.slow
 def test_undisturbed_both_learn_the_same(final_accuracy):
     plain, robust = final_accuracy(), final_accuracy(defended)
     assert plain > 0.85
     assert robust >= plain - 0.01
 
 
-@pytest.mark.parametrize("poison", [garbage, MALFORMED["one_nan"]], ids=["garbage", "one nan"])
+@pytest.mark.parametrize(
+    "poison", [garbage, pytest.param(MALFORMED["one_nan"], marks=pytest.mark.slow)], ids=["garbage", "one nan"]
+)
 def test_the_two_lines_save_the_run_from_a_poisoned_client(final_accuracy, poison):
     assert final_accuracy(poison=poison) < 0.5
     assert final_accuracy(defended, poison) > 0.85

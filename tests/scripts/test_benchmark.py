@@ -119,6 +119,7 @@ def test_rounds_tell_time_and_memory_of_every_strategy(timed_rounds):
     assert size["work"]["FedAvg"]["of_fedavg"] == 1.0
 
 
+@pytest.mark.slow
 def test_strategies_get_the_same_replies_however_often_they_empty_them():
     clients = rounds.Fleet(7, 2000).clients()
     stock = {name: make(7, 1) for name, make in rounds.STOCK.items()}

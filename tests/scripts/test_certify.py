@@ -165,7 +165,7 @@ def test_attacks_are_of_every_kind_and_f_rows_each():
     "recipe",
     ["trimmed_mean", "krum", "multi_krum", "geometric_median", "median", "nnm | trimmed_mean", "arc | nnm | krum"],
 )
-@pytest.mark.parametrize("f", [1, 2])
+@pytest.mark.parametrize("f", [1, pytest.param(2, marks=pytest.mark.slow)])
 def test_the_worst_of_a_proven_defense_is_between_its_bounds(recipe: str, f: int):
     defense = Defense.parse(recipe, f=f, **QUIET)
     worst = worst_case(defense, honest(), 9, f, budget=300, seed=1)

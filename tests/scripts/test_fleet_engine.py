@@ -34,16 +34,21 @@ def verdicts(run: Run) -> list[dict[int, bool]]:
         {"attack": "gaussian"},
         {"attack": "label_flip + sleeper(wakes=3)"},
         {"attack": "backdoor + neurotoxin"},
-        {"attack": "sponge"},
-        {"attack": "free_rider"},
-        {"attack": "label_flip + sybil"},
-        {"attack": "ipm + jitter"},
-        {"attack": "min_max", "client_momentum": 0.8},
-        {"attack": "mimic", "momentum": 0.9},
-        {"attack": "gaussian", "learning_rate_decay": 0.5},
-        {"attack": "optimized(family='alie')"},
-        {"attack": "dba", "defense": "arc | nnm | trimmed_mean", "partition": "iid"},
-        {"attack": "fang(against='krum')", "task": "breast_cancer"},
+        *(
+            pytest.param(settings, marks=pytest.mark.slow)
+            for settings in (
+                {"attack": "sponge"},
+                {"attack": "free_rider"},
+                {"attack": "label_flip + sybil"},
+                {"attack": "ipm + jitter"},
+                {"attack": "min_max", "client_momentum": 0.8},
+                {"attack": "mimic", "momentum": 0.9},
+                {"attack": "gaussian", "learning_rate_decay": 0.5},
+                {"attack": "optimized(family='alie')"},
+                {"attack": "dba", "defense": "arc | nnm | trimmed_mean", "partition": "iid"},
+                {"attack": "fang(against='krum')", "task": "breast_cancer"},
+            )
+        ),
     ],
     ids=str,
 )
@@ -117,6 +122,7 @@ def test_attackers_wait_for_their_rounds():
     assert rejected[0] == set()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("defense", ["geometric_median", "arc | nnm | trimmed_mean"])
 def test_a_forest_is_grown_defended(defense: str):
     one = federation(

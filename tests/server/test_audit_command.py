@@ -1,13 +1,13 @@
 import csv
 import io
 import json
-import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 from audit_rounds import SETTINGS, record_of, strange_record
 from hawthorn.scripts.audit import app
+from hawthorn.scripts.main import main
 from hawthorn.server.audit import Audit
 from typer.testing import CliRunner
 
@@ -113,11 +113,19 @@ def test_export_writes_verdicts_as_csv(database: Path):
     ],
     ids=["no database", "no run", "no round", "no target", "no folder"],
 )
-def test_mistakes_are_told_in_one_line(database: Path, arguments: list[str], words: str):
+def test_mistakes_are_told_in_one_line(
+    database: Path,
+    arguments: list[str],
+    words: str,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+):
     where = [] if "--audit" in arguments else ["--audit", str(database)]
-    command = [sys.executable, "-m", "hawthorn.scripts.main", "audit", *arguments, *where]
-    result = subprocess.run(command, capture_output=True, text=True, cwd=database.parent, check=False)
-    assert result.returncode == 2
-    assert words in result.stderr
-    assert "Traceback" not in result.stderr
-    assert result.stdout == ""
+    monkeypatch.chdir(database.parent)
+    monkeypatch.setattr(sys, "argv", ["hawthorn", "audit", *arguments, *where])
+    with pytest.raises(SystemExit, match="2"):
+        main()
+    out, err = capsys.readouterr()
+    assert words in err
+    assert "Traceback" not in err
+    assert out == ""

@@ -16,7 +16,8 @@ def length(row):
     if largest == 0.0:
         return 0.0
     exponent = math.frexp(largest)[1]
-    return math.ldexp(math.sqrt(math.fsum(v * v for v in np.ldexp(row, -exponent))), exponent)
+    scaled = np.ldexp(row, -exponent)
+    return math.ldexp(math.sqrt(math.fsum((scaled * scaled).tolist())), exponent)
 
 
 def lengths(rows):

@@ -28,7 +28,9 @@ def started(rows, rng):
 
 
 @pytest.mark.parametrize("case", ORDINARY, ids="-".join)
-@pytest.mark.parametrize("size", [(11, 23), (5, 2), (20, 130), (7, 3000)], ids=str)
+@pytest.mark.parametrize(
+    "size", [(11, 23), (5, 2), (20, 130), pytest.param((7, 3000), marks=pytest.mark.slow)], ids=str
+)
 @pytest.mark.parametrize("warm", [True, False], ids=["from a center", "from the rows"])
 def test_clipping_agrees_with_its_definition(case, size, warm):
     rows = matrix(case[0], 1, *size, case[1])

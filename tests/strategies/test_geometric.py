@@ -39,7 +39,7 @@ from parts import supplied
 TIED = {"duplicates", "lattice", "zeros"}
 MANY = {"astronomic_all", "faint_all", "denormal"}  # the oracles square what no float64 holds there
 HUGE = {"huge", "huge_offset", "several_huge", "astronomic", "astronomic_several", "scattered"}
-SIZES = [(11, 23), (5, 2), (20, 130), (7, 3000)]
+SIZES = [(11, 23), (5, 2), *(pytest.param(size, marks=pytest.mark.slow) for size in [(20, 130), (7, 3000)])]
 
 
 def spread(rows):
