@@ -177,8 +177,9 @@ def test_a_ray_cluster_that_is_not_there_is_told(
 
 
 @pytest.mark.slow
-def test_a_ray_cluster_finds_the_same(tmp_path: Path):
+def test_a_ray_cluster_of_its_own_finds_the_same(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     pytest.importorskip("ray")
+    monkeypatch.setenv("RAY_ADDRESS", "127.0.0.1:1")  # another cluster, which "local" does not ask for
     ended = evaluation(tmp_path / "ray.db", "--ray", "local")
     out, err = ended.communicate()
     assert ended.returncode == 0, err
