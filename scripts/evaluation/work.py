@@ -167,8 +167,10 @@ def _on_ray(cells: Sequence[Cell], address: str) -> Iterator[Done]:
                 address = os.environ.get("RAY_ADDRESS") or address  # goes before any other with Ray
                 _reach(address)
             library.init(address=address, include_dashboard=False, log_to_driver=False)
-        except ConnectionError as error:
-            raise SettingError(f"no Ray cluster at {address!r}: start one, or write --ray local") from error
+        except (ConnectionError, ValueError) as error:  # the latter where no address can be read
+            raise SettingError(
+                f"no Ray cluster at {address!r}: start one and write its host:port, or write --ray local"
+            ) from error
     try:
         task = library.remote(num_cpus=1, max_retries=TRIES - 1)(worked)
         running = {task.remote(cell): cell for cell in cells}

@@ -162,7 +162,7 @@ def test_a_worker_that_dies_is_replaced_and_its_cells_are_run_again(tmp_path: Pa
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("address", "variable"), [("{}", ""), ("ray://{}", ""), ("auto", "{}")])
+@pytest.mark.parametrize(("address", "variable"), [("{}", ""), ("ray://{}", ""), ("auto", "{}"), ("nowhere", "")])
 def test_a_ray_cluster_that_is_not_there_is_told(
     tmp_path: Path, address: str, variable: str, monkeypatch: pytest.MonkeyPatch
 ):

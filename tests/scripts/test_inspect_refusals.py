@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pytest
 import safetensors.numpy
 import safetensors.torch
 import torch
@@ -178,20 +179,16 @@ BROKEN: list[tuple[str, Callable[[], bytes], str]] = [
 ]
 
 
-def test_files_that_cannot_be_used_are_refused_and_nothing_else_changes(
-    inspected: Callable[..., dict[str, Any]], tmp_path: Path
+@pytest.mark.parametrize(("name", "content", "reason"), BROKEN, ids=[f"{n}: {r}" for n, _, r in BROKEN])
+def test_a_file_that_cannot_be_used_is_refused_and_nothing_else_changes(
+    inspected: Callable[..., dict[str, Any]], tmp_path: Path, name: str, content: Callable[[], bytes], reason: str
 ):
     folder = saved(tmp_path / "round", round_of_updates())
     expected = told(inspected(folder))
-    reasons: dict[str, str] = {}
-    for number, (name, content, reason) in enumerate(BROKEN):
-        path = folder / name.replace("x", f"x{number}", 1)
-        path.write_bytes(content())
-        reasons[path.name.partition(".")[0]] = reason
+    (folder / name).write_bytes(content())
     found = inspected(folder)
-    refused = {one["name"]: one["reason"] for one in found["refused"]}
-    assert refused.keys() == reasons.keys()
-    assert [(name, reason) for name, reason in reasons.items() if reason not in refused[name]] == []
+    assert [one["name"] for one in found["refused"]] == ["x"]
+    assert reason in found["refused"][0]["reason"]
     assert told(found) == expected
 
 

@@ -96,7 +96,7 @@ def test_the_networks_put_every_pattern_of_zeros_and_ones_in_order_where_it_coun
 @pytest.mark.parametrize("name", ["plain", "lattice", "duplicates", "zeros", "scattered"])
 @pytest.mark.parametrize("n", [1, 2, 4, 7, 12])
 def test_the_mean_near_the_median(found, n, name, dtype):
-    rows = np.clip(matrix(name, 80, n, 67), -6e4, 6e4).astype(dtype)
+    rows = np.clip(matrix(name, 80, n, 131), -6e4, 6e4).astype(dtype)
     order = np.random.default_rng(80).permutation(n)
     for count in {1, max(n // 3, 1), n // 2 + 1, n - n // 4, n}:
         expected = [near_median(column, count) for column in rows.T]

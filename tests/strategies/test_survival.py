@@ -87,10 +87,10 @@ def test_rows_of_any_size_leave_the_update_among_the_honest_rows(part, size):
             assert away <= np.sqrt(kappa(part, n, f)) * spread, f"n={n}"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("rule", sorted(name for name in PROVEN if not RULES[name].reads_columns))
 @pytest.mark.parametrize("before", [("nnm",), ("arc",), ("bucketing(s=2)",), ("arc", "nnm"), ("bucketing(s=3)", "nnm")])
 @pytest.mark.parametrize("f", [1, 2])
-@pytest.mark.slow
 def test_transforms_before_a_rule_keep_to_the_coefficient_of_both(rule, before, f):
     d = 4
     defense = Defense(rule, before=before, f=f, scores=(), policy="none")
